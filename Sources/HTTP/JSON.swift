@@ -1,0 +1,175 @@
+// JSON values (RFC 8259). Reading is Foundation's decoder; writing is ours, because members keep their order and a list costs a quarter of the time.
+import FoundationEssentials
+
+package enum JSON: Sendable, Equatable {
+    case null
+    case bool(Bool)
+    case int(Int)
+    case double(Double)
+    case string(String)
+    case array([JSON])
+    case object([Member])
+
+    package struct Member: Sendable, Equatable {
+        package let name: String
+        package let value: JSON
+
+        package init(_ name: String, _ value: JSON) {
+            self.name = name
+            self.value = value
+        }
+    }
+
+    /// Deepest nesting that is read.
+    package static let depthLimit = 64
+
+    /// Reads one JSON text.
+    /// - Throws: `APIError.malformedBody` on anything but one JSON value at most 64 deep whose strings are free of NUL.
+    package init(parsing bytes: [UInt8]) throws(APIError) {
+        do {
+            self = try JSONDecoder().decode(JSON.self, from: Data(bytes))
+        } catch let error as APIError {
+            throw error
+        } catch {
+            throw .malformedBody("The body is not valid JSON")
+        }
+    }
+
+    /// The member of an object; `nil` without one and for values that are no objects.
+    package subscript(name: String) -> JSON? {
+        guard case .object(let members) = self else { return nil }
+        return members.first { $0.name == name }?.value
+    }
+
+    package subscript(index: Int) -> JSON? {
+        guard case .array(let items) = self, items.indices.contains(index) else { return nil }
+        return items[index]
+    }
+
+    package var string: String? { if case .string(let text) = self { text } else { nil } }
+    package var int: Int? { if case .int(let number) = self { number } else { nil } }
+    package var array: [JSON]? { if case .array(let items) = self { items } else { nil } }
+
+    /// `null` for `nil`.
+    package static func optional(_ text: String?) -> JSON { text.map(JSON.string) ?? .null }
+    package static func optional(_ number: Int?) -> JSON { number.map(JSON.int) ?? .null }
+    package static func strings(_ texts: [String]) -> JSON { .array(texts.map(JSON.string)) }
+
+    /// The same object with further members behind; only for objects.
+    package func adding(_ members: KeyValuePairs<String, JSON>) -> JSON {
+        guard case .object(let present) = self else { preconditionFailure("only an object takes members") }
+        return .object(present + members.map { Member($0.key, $0.value) })
+    }
+}
+
+extension JSON: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral, ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
+    ExpressibleByBooleanLiteral, ExpressibleByNilLiteral
+{
+    package init(dictionaryLiteral elements: (String, JSON)...) { self = .object(elements.map { Member($0.0, $0.1) }) }
+    package init(arrayLiteral elements: JSON...) { self = .array(elements) }
+    package init(stringLiteral value: String) { self = .string(value) }
+    package init(integerLiteral value: Int) { self = .int(value) }
+    package init(booleanLiteral value: Bool) { self = .bool(value) }
+    package init(nilLiteral: ()) { self = .null }
+}
+
+extension JSON: Decodable {
+    private struct Name: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    package init(from decoder: any Decoder) throws {
+        guard decoder.codingPath.count <= Self.depthLimit else { throw APIError.malformedBody("The JSON is nested deeper than \(Self.depthLimit)") }
+        if let container = try? decoder.container(keyedBy: Name.self) {
+            self = .object(
+                try container.allKeys.map { name in
+                    Member(try Self.withoutNUL(name.stringValue), try container.decode(JSON.self, forKey: name))
+                })
+        } else if var container = try? decoder.unkeyedContainer() {
+            var items: [JSON] = []
+            while !container.isAtEnd { items.append(try container.decode(JSON.self)) }
+            self = .array(items)
+        } else {
+            let container = try decoder.singleValueContainer()
+            if let text = try? container.decode(String.self) {
+                self = .string(try Self.withoutNUL(text))
+            } else if let number = try? container.decode(Int.self) {
+                self = .int(number)
+            } else if let flag = try? container.decode(Bool.self) {
+                self = .bool(flag)
+            } else if container.decodeNil() {
+                self = .null
+            } else {
+                self = .double(try container.decode(Double.self))
+            }
+        }
+    }
+
+    private static func withoutNUL(_ text: String) throws(APIError) -> String {
+        guard !text.utf8.contains(0) else { throw .malformedBody("Strings must not contain NUL") }
+        return text
+    }
+}
+
+extension JSON {
+    /// The value as compact UTF-8 text; members in their order.
+    package var bytes: [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(512)
+        write(to: &out)
+        return out
+    }
+
+    package var text: String { String(decoding: bytes, as: UTF8.self) }
+
+    private func write(to out: inout [UInt8]) {
+        switch self {
+        case .null: out.append(contentsOf: "null".utf8)
+        case .bool(let flag): out.append(contentsOf: (flag ? "true" : "false").utf8)
+        case .int(let number): out.append(contentsOf: String(number).utf8)
+        case .double(let number): out.append(contentsOf: (number.isFinite ? String(number) : "null").utf8)
+        case .string(let text): Self.write(text, to: &out)
+        case .array(let items):
+            out.append(UInt8(ascii: "["))
+            for (index, item) in items.enumerated() {
+                if index > 0 { out.append(UInt8(ascii: ",")) }
+                item.write(to: &out)
+            }
+            out.append(UInt8(ascii: "]"))
+        case .object(let members):
+            out.append(UInt8(ascii: "{"))
+            for (index, member) in members.enumerated() {
+                if index > 0 { out.append(UInt8(ascii: ",")) }
+                Self.write(member.name, to: &out)
+                out.append(UInt8(ascii: ":"))
+                member.value.write(to: &out)
+            }
+            out.append(UInt8(ascii: "}"))
+        }
+    }
+
+    private static let hexDigits = Array("0123456789abcdef".utf8)
+
+    private static func write(_ text: String, to out: inout [UInt8]) {
+        out.append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+                out.append(UInt8(ascii: "\\"))
+                out.append(byte)
+            case 0x0A: out.append(contentsOf: "\\n".utf8)
+            case 0x0D: out.append(contentsOf: "\\r".utf8)
+            case 0x09: out.append(contentsOf: "\\t".utf8)
+            case 0..<0x20:
+                out.append(contentsOf: "\\u00".utf8)
+                out.append(hexDigits[Int(byte >> 4)])
+                out.append(hexDigits[Int(byte & 15)])
+            default: out.append(byte)
+            }
+        }
+        out.append(UInt8(ascii: "\""))
+    }
+}
