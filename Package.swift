@@ -31,7 +31,7 @@ let package = Package(
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
         library("HTTP"),
-        library("Postgres", on: ["CPostgres"]),
+        library("Postgres", on: ["CPostgres", "HTTP"]),
         library("Crypto", on: ["CCrypto"]),
         library("FastCGI", on: ["CFastCGI", "HTTP"]),
         library("Outbound", on: ["CCurl"]),

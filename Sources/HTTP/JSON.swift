@@ -82,7 +82,9 @@ extension JSON: Decodable {
     }
 
     package init(from decoder: any Decoder) throws {
-        guard decoder.codingPath.count <= Self.depthLimit else { throw APIError.malformedBody("The JSON is nested deeper than \(Self.depthLimit)") }
+        guard decoder.codingPath.count <= Self.depthLimit else {
+            throw APIError.malformedBody("The JSON is nested deeper than \(Self.depthLimit)")
+        }
         if let container = try? decoder.container(keyedBy: Name.self) {
             self = .object(
                 try container.allKeys.map { name in

@@ -1,0 +1,27 @@
+// Keyset paging, newest first: `?limit=` and an opaque `?cursor=`. Ids grow with time, so a cursor is the last id of the page before.
+
+package struct Page: Sendable {
+    /// 1–100, default 50.
+    package let limit: Int
+    /// Only objects older than this one.
+    package let after: ID?
+
+    /// - Throws: `APIError.invalid` naming `limit` and `cursor` where they are bad.
+    package init(_ query: Query) throws(APIError) {
+        var errors: [FieldError] = []
+        limit = query["limit"].map { Int($0) ?? 0 } ?? 50
+        if !(1...100).contains(limit) { errors.append(FieldError("limit", "must be a whole number from 1 to 100")) }
+        let cursor = query["cursor"]
+        after = cursor.flatMap { $0.hasPrefix("c_") ? ID(String($0.dropFirst(2))) : nil }
+        if cursor != nil, after == nil { errors.append(FieldError("cursor", "must be a next_cursor of an earlier answer")) }
+        guard errors.isEmpty else { throw .invalid(errors) }
+    }
+
+    /// The list envelope.
+    /// - Parameter rows: fetched with `limit + 1`; the extra one only tells that there is more.
+    package func envelope<Row>(_ rows: [Row], id: (Row) -> ID, json: (Row) -> JSON) -> JSON {
+        let shown = rows.prefix(limit)
+        let next = rows.count > limit ? shown.last.map { "c_" + id($0).description } : nil
+        return ["data": .array(shown.map(json)), "meta": ["next_cursor": .optional(next)]]
+    }
+}

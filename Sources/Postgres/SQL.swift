@@ -1,0 +1,92 @@
+// SQL as a type: `\(value)` binds `$n`, `\(fragment)` splices another SQL, and the only way to put text in unbound is `\(verbatim:)`.
+package import HTTP
+
+/// A parameter in text form, or bytes as they are (bytea).
+package enum Bind: Equatable, Sendable {
+    case null
+    case text(String)
+    case bytes([UInt8])
+}
+
+/// A Swift value that can stand in `\(…)`.
+package protocol Bindable {
+    var bind: Bind { get }
+}
+
+package struct SQL: ExpressibleByStringInterpolation, Sendable {
+    fileprivate enum Part: Sendable {
+        case text(String)
+        case bind(Bind)
+    }
+
+    fileprivate var parts: [Part]
+
+    package init(stringLiteral value: String) { parts = [.text(value)] }
+
+    package init(stringInterpolation: Interpolation) { parts = stringInterpolation.parts }
+
+    package struct Interpolation: StringInterpolationProtocol {
+        fileprivate var parts: [Part] = []
+
+        package init(literalCapacity: Int, interpolationCount: Int) { parts.reserveCapacity(2 * interpolationCount + 1) }
+
+        package mutating func appendLiteral(_ literal: String) { parts.append(.text(literal)) }
+
+        package mutating func appendInterpolation(_ value: some Bindable) { parts.append(.bind(value.bind)) }
+
+        package mutating func appendInterpolation(_ value: (some Bindable)?) { parts.append(.bind(value?.bind ?? .null)) }
+
+        package mutating func appendInterpolation(_ fragment: SQL) { parts.append(contentsOf: fragment.parts) }
+
+        /// Text of our own making only (column lists): it is not quoted in any way.
+        package mutating func appendInterpolation(verbatim text: String) { parts.append(.text(text)) }
+    }
+
+    /// The statement with `$1…` and what belongs there.
+    package var rendered: (text: String, binds: [Bind]) {
+        var text = ""
+        var binds: [Bind] = []
+        for part in parts {
+            switch part {
+            case .text(let piece): text += piece
+            case .bind(let bind):
+                binds.append(bind)
+                text += "$"
+                text += String(binds.count)
+            }
+        }
+        return (text, binds)
+    }
+}
+
+extension String: Bindable { package var bind: Bind { .text(self) } }
+extension Int: Bindable { package var bind: Bind { .text(String(self)) } }
+extension Bool: Bindable { package var bind: Bind { .text(self ? "t" : "f") } }
+extension ID: Bindable { package var bind: Bind { .text(description) } }
+extension Timestamp: Bindable { package var bind: Bind { .text(description) } }
+extension JSON: Bindable { package var bind: Bind { .text(text) } }
+
+/// What an array can be made of.
+package protocol BindableElement {
+    static func bind(_ items: [Self]) -> Bind
+}
+
+extension Array: Bindable where Element: BindableElement {
+    package var bind: Bind { Element.bind(self) }
+}
+
+extension UInt8: BindableElement {
+    package static func bind(_ items: [UInt8]) -> Bind { .bytes(items) }
+}
+
+extension String: BindableElement {
+    /// An array literal (PostgreSQL manual §8.15.2).
+    package static func bind(_ items: [String]) -> Bind {
+        let quoted = items.map { "\"" + $0.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\"" }
+        return .text("{" + quoted.joined(separator: ",") + "}")
+    }
+}
+
+extension Int: BindableElement {
+    package static func bind(_ items: [Int]) -> Bind { .text("{" + items.map(String.init).joined(separator: ",") + "}") }
+}
