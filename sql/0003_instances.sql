@@ -1,0 +1,74 @@
+-- Instances, the host ports they hold, and the networks behind them.
+-- A handler writes the wish (desired); thecloud-cron makes it so and writes what is (status).
+
+set local role thecloud_owner;
+
+-- The engine's network of an owner: made with the first instance, removed with the last. network_cidr: out of THECLOUD_NETWORK_POOL.
+create table networks (
+    id uuid not null,
+    owner_id uuid not null references users (id) on delete cascade,
+    network_cidr cidr not null,
+    created_at timestamptz not null default now(),
+    primary key (owner_id, id),
+    constraint networks_one_default unique (owner_id),
+    constraint networks_apart exclude using gist (network_cidr inet_ops with &&)
+);
+call protect('networks');
+grant select, insert, delete on networks to thecloud_cron;
+
+create table instances (
+    id uuid not null constraint instances_id unique,
+    owner_id uuid not null default current_owner() references users (id) on delete cascade,
+    name text not null,
+    image text not null,
+    command text[],
+    env_names text[] not null default '{}',
+    env_sealed bytea,
+    instance_type text not null,
+    memory_mb int not null,
+    ports text not null default '',
+    desired text not null default 'RUNNING' constraint instances_desired check (desired in ('RUNNING', 'STOPPED', 'PAUSED', 'DELETED')),
+    status text not null default 'STARTING'
+        constraint instances_status check (status in ('STARTING', 'RUNNING', 'STOPPED', 'PAUSED', 'ERROR', 'TERMINATING')),
+    status_reason text,
+    private_ip inet,
+    restarts int not null default 0,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (owner_id, id),
+    constraint instances_name_taken unique (owner_id, name)
+);
+call protect('instances');
+grant select, insert, update on instances to thecloud_api;
+grant select, update, delete on instances to thecloud_cron;
+
+create table instance_ports (
+    owner_id uuid not null default current_owner(),
+    instance_id uuid not null,
+    position int not null,
+    host_port int not null constraint instance_ports_taken unique constraint instance_ports_range check (host_port between 1 and 65535),
+    container_port int not null,
+    is_picked boolean not null,
+    primary key (owner_id, instance_id, position),
+    foreign key (owner_id, instance_id) references instances (owner_id, id) on delete cascade
+);
+call protect('instance_ports');
+grant select, insert on instance_ports to thecloud_api;
+grant select, update, delete on instance_ports to thecloud_cron;
+grant select on instance_ports to thecloud_auth;
+
+set local role thecloud_auth;
+
+-- Host ports that no instance of anybody holds. Serialises those who pick, until they commit.
+create function free_ports(in_count int, in_busy int[]) returns int[]
+language plpgsql volatile security definer set search_path = pg_catalog, public
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('thecloud free_ports', 0));
+    return array(
+        select port from generate_series(20000, 32767) port
+        where port <> all (in_busy) and not exists (select from instance_ports p where p.host_port = port)
+        order by random() limit in_count);
+end $$;
+grant execute on function free_ports(int, int[]) to thecloud_api, thecloud_cron;
+reset role;
