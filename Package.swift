@@ -42,5 +42,7 @@ let package = Package(
         library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API"]),
         program("thecloud-worker", on: ["HTTP", "FastCGI", "API", "Identity", "Cloud"]),
         program("thecloud-cron", on: ["API", "Jobs"]),
+
+        tests("CryptoTests", on: ["Crypto"]),
     ]
 )
