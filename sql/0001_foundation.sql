@@ -42,11 +42,15 @@ grant select on installation to thecloud_api, thecloud_cron, thecloud_auth;
 create function current_owner() returns uuid language sql stable parallel safe
 as $$ select nullif(current_setting('thecloud.owner', true), '')::uuid $$;
 
+-- The credential that the principal came with.
+create function current_credential() returns uuid language sql stable parallel safe
+as $$ select nullif(current_setting('thecloud.credential', true), '')::uuid $$;
+
 -- Whether the principal may see all accounts and the whole audit log (auth:read).
 create function sees_directory() returns boolean language sql stable parallel safe
 as $$ select coalesce(nullif(current_setting('thecloud.directory', true), '')::boolean, false) $$;
 
-grant execute on function current_owner(), sees_directory() to thecloud_api, thecloud_cron, thecloud_auth;
+grant execute on function current_owner(), current_credential(), sees_directory() to thecloud_api, thecloud_cron, thecloud_auth;
 
 -- Row-level security for a table with an owner_id: enabled, forced, one policy for the workers and one for those who must see all.
 create procedure protect(owned regclass) language plpgsql
@@ -82,7 +86,7 @@ create table audit_log (
     id uuid primary key,
     owner_id uuid not null default current_owner(),
     actor_id uuid default current_owner(),
-    credential_id uuid,
+    credential_id uuid default current_credential(),
     action text not null,
     resource_type text not null,
     resource_id uuid,
@@ -105,7 +109,7 @@ grant select, insert, delete on audit_log to thecloud_cron;
 -- Stored answers for Idempotency-Key; the request as HMAC, the answer sealed.
 create table idempotency_keys (
     owner_id uuid not null default current_owner(),
-    credential_id uuid not null,
+    credential_id uuid not null default current_credential(),
     route text not null,
     key text not null,
     request_mac bytea not null,

@@ -88,7 +88,7 @@ begin
     if k.expires_at <= now() or k.last_used_at + k.idle_seconds * interval '1 second' <= now() then
         raise sqlstate 'TC402' using message = 'key has expired';
     end if;
-    perform set_config('thecloud.owner', k.owner_id::text, true);
+    perform set_config('thecloud.owner', k.owner_id::text, true), set_config('thecloud.credential', k.id::text, true);
     if k.allowed_cidrs is not null and not exists (select from unnest(k.allowed_cidrs) c where in_address <<= c) then
         raise sqlstate 'TC403' using message = 'address not allowed';
     end if;
@@ -218,7 +218,7 @@ begin
 end $$;
 
 -- Changes an account's role for the principal of this transaction, whose role is in_actor_role.
-create function change_role(in_actor_role text, in_user_id uuid, in_role text, in_credential_id uuid, in_address inet, in_request_id text)
+create function change_role(in_actor_role text, in_user_id uuid, in_role text, in_address inet, in_request_id text)
 returns table (id uuid, email text, name text, role text, created_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, public
 as $$
@@ -235,7 +235,7 @@ begin
         raise sqlstate 'TC409' using message = 'the last owner keeps the role';
     end if;
     insert into audit_log (id, owner_id, actor_id, credential_id, action, resource_type, resource_id, address, request_id, detail)
-    values (new_id(), in_user_id, current_owner(), in_credential_id, 'user.role_changed', 'user', in_user_id, in_address, in_request_id,
+    values (new_id(), in_user_id, current_owner(), current_credential(), 'user.role_changed', 'user', in_user_id, in_address, in_request_id,
         jsonb_build_object('from', present, 'to', in_role));
     return query update users u set role = in_role where u.id = in_user_id returning u.id, u.email, u.name, u.role, u.created_at;
 end $$;
@@ -245,7 +245,7 @@ grant execute on function
     register_user(uuid, text, text, text, inet, text), begin_login(text),
     finish_login(uuid, text, text, uuid, bytea, text, int, inet, text), audit_failed_login(uuid, inet, text),
     request_password_reset(text, inet, text), is_reset_token(bytea), reset_password(bytea, text, inet, text),
-    change_role(text, uuid, text, uuid, inet, text)
+    change_role(text, uuid, text, inet, text)
 to thecloud_api;
 
 -- The operator's way to the first owner (scripts/grant-role); nobody else may call it.

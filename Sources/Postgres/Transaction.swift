@@ -1,6 +1,8 @@
 // One request's transaction, in as few round trips as its handler needs: `send` only queues, `query` flushes and waits,
 // `commit(_:)` sends the last statement and the commit in one flush. After any error the transaction is over and undone.
 
+package import HTTP
+
 package final class Transaction {
     private let connection: Connection
     private var answered: [Int: Rows] = [:]
@@ -85,6 +87,17 @@ package final class Transaction {
     private func drain() throws(DatabaseError) {
         while true {
             if case .synced = try connection.receive() { return }
+        }
+    }
+}
+
+extension Transaction {
+    /// Like `commit(_:)`; a violated constraint that is named here becomes the error beside it.
+    package func commit(_ sql: SQL, refusals: [String: APIError]) throws -> Rows {
+        do {
+            return try commit(sql)
+        } catch {
+            throw error.constraint.flatMap { refusals[$0] } ?? error
         }
     }
 }
