@@ -119,7 +119,7 @@ create table idempotency_keys (
 );
 create index idempotency_keys_age on idempotency_keys (created_at);
 call protect('idempotency_keys');
-grant select, insert on idempotency_keys to thecloud_api;
+grant select, insert, update (request_mac, answer, created_at) on idempotency_keys to thecloud_api;
 grant select, delete on idempotency_keys to thecloud_cron;
 
 set local role thecloud_auth;

@@ -1,5 +1,5 @@
 -- Accounts, API keys, password resets, lock-out; and the functions by which workers touch what they may not read.
--- SQLSTATEs of our own: TC401 no such credential, TC402 expired, TC403 not permitted, TC404 no such object, TC409 state.
+-- SQLSTATEs of our own: TC401 no such credential, TC402 expired, TC403 not permitted, TC404 no such object, TC409 state, TCQTA quota.
 
 set local role thecloud_owner;
 
@@ -217,22 +217,24 @@ begin
     return true;
 end $$;
 
--- Changes an account's role for the principal of this transaction, whose role is in_actor_role.
-create function change_role(in_actor_role text, in_user_id uuid, in_role text, in_address inet, in_request_id text)
+-- Changes an account's role for the principal of this transaction.
+create function change_role(in_user_id uuid, in_role text, in_address inet, in_request_id text)
 returns table (id uuid, email text, name text, role text, created_at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, public
 as $$
 declare
     present text;
+    actor text;
 begin
     perform from users u where u.role = 'owner' or u.id = in_user_id order by u.id for no key update;
     select u.role into present from users u where u.id = in_user_id;
+    select u.role into actor from users u where u.id = current_owner();
     if present is null then raise sqlstate 'TC404' using message = 'no such user'; end if;
-    if 'owner' in (present, in_role) and present <> in_role and in_actor_role <> 'owner' then
+    if 'owner' in (present, in_role) and present <> in_role and actor <> 'owner' then
         raise sqlstate 'TC403' using message = 'only an owner makes or unmakes owners';
     end if;
     if present = 'owner' and in_role <> 'owner' and (select count(*) from users u where u.role = 'owner') = 1 then
-        raise sqlstate 'TC409' using message = 'the last owner keeps the role';
+        raise sqlstate 'TC409' using message = 'The last owner can''t be demoted; make another owner first';
     end if;
     insert into audit_log (id, owner_id, actor_id, credential_id, action, resource_type, resource_id, address, request_id, detail)
     values (new_id(), in_user_id, current_owner(), current_credential(), 'user.role_changed', 'user', in_user_id, in_address, in_request_id,
@@ -245,7 +247,7 @@ grant execute on function
     register_user(uuid, text, text, text, inet, text), begin_login(text),
     finish_login(uuid, text, text, uuid, bytea, text, int, inet, text), audit_failed_login(uuid, inet, text),
     request_password_reset(text, inet, text), is_reset_token(bytea), reset_password(bytea, text, inet, text),
-    change_role(text, uuid, text, inet, text)
+    change_role(uuid, text, inet, text)
 to thecloud_api;
 
 -- The operator's way to the first owner (scripts/grant-role); nobody else may call it.

@@ -57,6 +57,24 @@ grant select, insert on instance_ports to thecloud_api;
 grant select, update, delete on instance_ports to thecloud_cron;
 grant select on instance_ports to thecloud_auth;
 
+-- Refuses (TCQTA) what would take the principal over its quota; creators of one owner wait for each other, until they commit.
+create function check_instance_quota(in_instances int, in_memory_mb int, in_further_memory_mb int) returns void
+language plpgsql volatile set search_path = pg_catalog, public
+as $$
+declare
+    present record;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('thecloud instances ' || current_owner(), 0));
+    select count(*) as instances, coalesce(sum(memory_mb), 0) as memory_mb into present from instances where owner_id = current_owner();
+    if present.instances >= in_instances then
+        raise sqlstate 'TCQTA' using message = format('at most %s instances', in_instances);
+    end if;
+    if present.memory_mb + in_further_memory_mb > in_memory_mb then
+        raise sqlstate 'TCQTA' using message = format('at most %s MB of memory in all instances', in_memory_mb);
+    end if;
+end $$;
+grant execute on function check_instance_quota(int, int, int) to thecloud_api;
+
 set local role thecloud_auth;
 
 -- Host ports that no instance of anybody holds. Serialises those who pick, until they commit.

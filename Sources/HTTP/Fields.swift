@@ -49,6 +49,9 @@ package struct Fields {
     /// The error that names every bad field so far; `nil` when all is well.
     package var problems: APIError? { errors.isEmpty ? nil : .invalid(errors) }
 
+    /// What to throw when a draft could not be made.
+    package var refusal: APIError { problems ?? .malformedBody("The body is incomplete") }
+
     private mutating func read<Value>(_ name: String, _ value: JSON, _ rule: Rule<Value>) -> Value? {
         let result = rule.parse(value)
         if result == nil { report(name, rule.requirement) }

@@ -15,6 +15,14 @@ package enum DatabaseError: Error, Equatable, Sendable {
     /// The name of the constraint that was violated.
     package var constraint: String? { if case .refused(let refusal) = self { refusal.constraint } else { nil } }
 
+    /// The server's sentence; of the states of class TC it is fit for a client.
+    package var message: String {
+        switch self {
+        case .connectionLost(let why): why
+        case .refused(let refusal): refusal.message
+        }
+    }
+
     package var state: String? { if case .refused(let refusal) = self { refusal.state } else { nil } }
 
     /// True where the same request may well succeed a moment later: lost connections, deadlocks, time-outs, shutdowns, too many clients, plans gone stale.

@@ -1,0 +1,158 @@
+// The settings (README, "Settings"): read once from the environment, all bad and missing ones reported together. Both programs share it.
+package import Crypto
+import FoundationEssentials
+package import HTTP
+
+package struct Config: Sendable {
+    package let databaseURL: String
+    package let runFolder: String
+    package let mailFolder: String
+    package let publicURL: String
+    package let publicHost: String
+    package let dockerHost: String
+    package let scrypt: ScryptCost
+    package let keyring: Keyring
+    package let registration: Registration
+    package let corsOrigins: Set<String>
+    package let smtpURL: String?
+    package let mailFrom: String
+    package let networkPool: CIDR
+    package let quota: Quota
+    package let pools: [PoolSize]
+    package let users: Users
+    package let retentionDays: Retention
+
+    /// Who may make an account.
+    package enum Registration: Sendable, Equatable {
+        case open
+        case closed
+        /// Only addresses of these mail domains, lower case.
+        case domains([String])
+    }
+
+    /// What one owner may have at once.
+    package struct Quota: Sendable {
+        package var instances: Int
+        package var memoryMB: Int
+    }
+
+    /// How much of the machine one pool of workers gets.
+    package struct PoolSize: Sendable {
+        package let pool: Route.Pool
+        package let children: Int
+        package let threads: Int
+    }
+
+    /// The OS users that processes become when they are started as root, and the group that may connect to the pools' sockets.
+    package struct Users: Sendable {
+        package let worker: String?
+        package let long: String?
+        package let cron: String?
+        package let socketGroup: String?
+    }
+
+    package struct Retention: Sendable {
+        package let audit: Int
+    }
+
+    package struct Problems: Error, CustomStringConvertible {
+        package let lines: [String]
+        package var description: String { (["Settings that need attention:"] + lines.map { "  " + $0 }).joined(separator: "\n") }
+    }
+
+    /// - Parameter database: the setting that holds this program's libpq URL.
+    /// - Throws: `Problems`, naming every setting that is missing or bad.
+    package init(_ environment: [String: String], database: String = "THECLOUD_DATABASE_URL") throws {
+        var settings = Settings(environment)
+        databaseURL = settings.required(database, "a libpq URL such as postgresql:///thecloud?host=/run/postgresql&user=thecloud_api")
+        let state = settings.text("THECLOUD_STATE", default: ".thecloud")
+        runFolder = settings.text("THECLOUD_RUN", default: state + "/run")
+        mailFolder = settings.text("THECLOUD_MAIL", default: state + "/mail")
+        publicURL = settings.text("THECLOUD_PUBLIC_URL", default: "http://localhost:8080")
+        publicHost = settings.text("THECLOUD_PUBLIC_HOST", default: "127.0.0.1")
+        dockerHost = settings.text("DOCKER_HOST", default: "unix:///var/run/docker.sock")
+        scrypt = settings.parsed("THECLOUD_SCRYPT", default: .standard, "a cost such as ln=17,r=8,p=1") { ScryptCost($0) }
+        registration = settings.parsed("THECLOUD_REGISTRATION", default: .open, "open, closed, or a list of mail domains") { text in
+            switch text {
+            case "open": .open
+            case "closed": .closed
+            default: text.contains(".") ? .domains(Settings.list(text.lowercased())) : nil
+            }
+        }
+        corsOrigins = Set(settings.parsed("THECLOUD_CORS_ORIGINS", default: [], "a comma-separated list of origins") { Settings.list($0) })
+        smtpURL = settings.parsed("THECLOUD_SMTP_URL", default: nil, "smtp://user:password@host:port or smtps://…") { text in
+            text.hasPrefix("smtp://") || text.hasPrefix("smtps://") ? .some(text) : nil
+        }
+        mailFrom = settings.text("THECLOUD_MAIL_FROM", default: "thecloud@localhost")
+        networkPool = settings.parsed("THECLOUD_NETWORK_POOL", default: CIDR("10.192.0.0/11")!, "an IPv4 block such as 10.192.0.0/11") {
+            CIDR($0).flatMap { $0.isIPv4 && (8...24).contains($0.prefixLength) ? $0 : nil }
+        }
+        quota = Quota(
+            instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
+            memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000))
+        pools = [
+            PoolSize(
+                pool: .api, children: settings.number("THECLOUD_API_CHILDREN", default: 2, 1...64),
+                threads: settings.number("THECLOUD_API_THREADS", default: 8, 1...256)),
+            PoolSize(
+                pool: .auth, children: 1,
+                threads: settings.number("THECLOUD_AUTH_THREADS", default: ProcessInfo.processInfo.activeProcessorCount, 1...256)),
+            PoolSize(pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 32, 1...1024)),
+        ]
+        users = Users(
+            worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],
+            socketGroup: environment["THECLOUD_SOCKET_GROUP"])
+        retentionDays = Retention(audit: settings.number("THECLOUD_RETENTION_AUDIT", default: 365, 1...36500))
+        keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
+        guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
+    }
+}
+
+/// Reads settings and remembers what was wrong; a bad one reads as its default.
+private struct Settings {
+    private let environment: [String: String]
+    private(set) var problems: [String] = []
+
+    init(_ environment: [String: String]) { self.environment = environment.filter { !$0.value.isEmpty } }
+
+    mutating func required(_ name: String, _ form: String) -> String {
+        guard let text = environment[name] else {
+            problems.append("\(name) is missing: \(form)")
+            return ""
+        }
+        return text
+    }
+
+    func text(_ name: String, default fallback: String) -> String { environment[name] ?? fallback }
+
+    mutating func parsed<Value>(_ name: String, default fallback: Value, _ form: String, _ parse: (String) -> Value?) -> Value {
+        guard let text = environment[name] else { return fallback }
+        guard let value = parse(text) else {
+            problems.append("\(name) must be \(form)")
+            return fallback
+        }
+        return value
+    }
+
+    mutating func number(_ name: String, default fallback: Int, _ range: ClosedRange<Int>) -> Int {
+        parsed(name, default: fallback, "a whole number from \(range.lowerBound) to \(range.upperBound)") { text in
+            Int(text).flatMap { range.contains($0) ? $0 : nil }
+        }
+    }
+
+    /// The installation's secret; made on first use.
+    mutating func keyring(_ name: String, default fallback: String) -> Keyring {
+        let file = text(name, default: fallback)
+        do {
+            _ = try Keyring.create(file: file)
+            return try Keyring.load(file: file)
+        } catch {
+            problems.append("\(name): \(error)")
+            return Keyring(secret: Random.bytes(Keyring.secretCount), previous: nil)
+        }
+    }
+
+    static func list(_ text: String) -> [String] {
+        text.split(separator: ",").map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
+    }
+}

@@ -1,0 +1,167 @@
+// What a handler works with: the request, the principal, the transaction, and the outside world (time, ids, engine), which tests inject.
+import FoundationEssentials
+package import HTTP
+package import Identity
+package import Postgres
+
+/// What one thread of a worker has; it outlives requests.
+package struct Equipment {
+    package let config: Config
+    package let connection: Connection
+    /// Unix time in milliseconds.
+    package var now: () -> Int64 = { Int64(Date().timeIntervalSince1970 * 1000) }
+
+    package init(config: Config, connection: Connection) {
+        self.config = config
+        self.connection = connection
+    }
+}
+
+package final class Context {
+    package let request: Request
+    package let route: Route
+    package let equipment: Equipment
+    /// The values of the path's `:names`.
+    package let parameters: [String: String]
+    private let credential: Credential?
+    private var opened: (transaction: Transaction, authentication: Transaction.Ticket?)?
+    private var known: Principal?
+    /// When true the dispatcher still has something to write after the handler, so `commit` leaves the transaction open.
+    var mustStayOpen = false
+
+    init(request: Request, route: Route, parameters: [String: String], credential: Credential?, equipment: Equipment) {
+        self.request = request
+        self.route = route
+        self.parameters = parameters
+        self.credential = credential
+        self.equipment = equipment
+    }
+
+    package var config: Config { equipment.config }
+    package var origin: Origin { Origin(address: request.remoteAddress, requestID: request.requestID) }
+
+    package var now: Timestamp { Timestamp(Date(timeIntervalSince1970: Double(equipment.now()) / 1000)) }
+
+    package func newID() -> ID { ID(milliseconds: equipment.now()) }
+
+    /// The `:id` of the path.
+    /// - Throws: `notFound` for a malformed one: it names nothing.
+    package func id(_ name: String = "id") throws(APIError) -> ID {
+        guard let id = parameters[name].flatMap(ID.init) else { throw .notFound }
+        return id
+    }
+
+    /// The body, judged by media type, size and syntax.
+    package func fields() throws(APIError) -> Fields {
+        let bytes: [UInt8]
+        switch request.body {
+        case .bytes(let all): bytes = all
+        case .tooLarge: throw .bodyTooLarge(limit: route.bodyLimit)
+        case .truncated: throw .malformedBody("The body is shorter than its Content-Length")
+        }
+        if bytes.isEmpty {
+            if case .optionalJSON = route.input { return try Fields([:]) }
+            throw .malformedBody("A JSON body is needed")
+        }
+        guard isJSON else { throw .unsupportedMediaType(expected: "application/json") }
+        guard bytes.count <= route.bodyLimit else { throw .bodyTooLarge(limit: route.bodyLimit) }
+        return try Fields(try JSON(parsing: bytes))
+    }
+
+    /// curl's default for `-d` is form data; a JSON route does not guess.
+    private var isJSON: Bool {
+        let type = request.headers["content-type"]?.split(separator: ";").first.map { $0.filter { !$0.isWhitespace }.lowercased() }
+        return type == "application/json"
+    }
+}
+
+// MARK: - The transaction
+
+extension Context {
+    /// The request's transaction; the credential's check is its first statement, sent with the first flush.
+    private func transaction() throws(DatabaseError) -> Transaction {
+        if let opened { return opened.transaction }
+        let transaction = try equipment.connection.begin()
+        let check = credential?.authentication(for: route.access.permission, address: request.remoteAddress)
+        var ticket: Transaction.Ticket?
+        if let check { ticket = try transaction.send(check) }
+        opened = (transaction, ticket)
+        return transaction
+    }
+
+    /// Who the request acts for; costs a round trip unless something was queried already.
+    package var principal: Principal {
+        get throws {
+            if let known { return known }
+            let transaction = try transaction()
+            guard let ticket = opened?.authentication else { throw APIError.invalidCredentials }
+            let principal = Principal(try transaction.rows(ticket)[0])
+            known = principal
+            return principal
+        }
+    }
+
+    /// Password work on this thread's connection, outside the request's own transaction.
+    package var accounts: Accounts { Accounts(equipment.connection, cost: config.scrypt, origin: origin) }
+
+    /// Queues a statement that goes out with the next flush.
+    package func send(_ sql: SQL) throws { try transaction().send(sql) }
+
+    /// One statement and its rows: one round trip.
+    package func query(_ sql: SQL) throws -> Rows { try transaction().query(sql) }
+
+    /// The last statement and the commit, in one round trip.
+    /// - Parameter refusals: names of constraints, and the error that a client is told when one is violated.
+    package func commit(_ sql: SQL, refusals: [String: APIError] = [:]) throws -> Rows {
+        let transaction = try transaction()
+        guard mustStayOpen else { return try transaction.commit(sql, refusals: refusals) }
+        do {
+            return try transaction.query(sql)
+        } catch {
+            throw error.constraint.flatMap { refusals[$0] } ?? error
+        }
+    }
+
+    /// Ends the handler's part early: commits and gives up the connection's transaction, so that nothing is held while the handler waits
+    /// for something else.
+    package func release() throws { try finish() }
+
+    /// Lets the credential be judged, if it has not been: 401 and 403 outrank whatever else is wrong.
+    func settle() throws {
+        guard credential != nil, opened?.transaction.hasEnded != true else { return }
+        _ = try principal
+    }
+
+    /// Commits what the handler left open; where it asked the database nothing, the credential is judged now.
+    func finish() throws {
+        if credential != nil || opened != nil { try transaction().commit() }
+    }
+
+    func abandon() { opened?.transaction.rollback() }
+
+    /// Wishes background work; coalesces with an earlier wish for the same subject.
+    package func enqueue(_ kind: String, _ subject: ID) throws {
+        let transaction = try transaction()
+        try transaction.send("select enqueue(\(kind), \(subject.description))")
+        transaction.notify("jobs")
+    }
+
+    /// Writes who did what to the audit log, in this transaction.
+    /// - Parameter action: such as `instance.created`; its first part is the resource's type.
+    package func record(_ action: String, _ resource: ID, _ detail: JSON = [:]) throws {
+        let type = String(action.prefix { $0 != "." })
+        try send(
+            """
+            insert into audit_log (id, action, resource_type, resource_id, address, request_id, detail)
+            values (\(newID()), \(action), \(type), \(resource), \(request.remoteAddress)::inet, \(request.requestID), \(detail)::jsonb)
+            """)
+    }
+
+    /// Takes note of a refused permission in a transaction of its own.
+    func recordDenial() throws {
+        guard let credential else { return }
+        let denial = credential.denial(
+            of: "\(route.method.rawValue) \(route.path)", address: request.remoteAddress, requestID: request.requestID)
+        _ = try equipment.connection.begin().commit(denial)
+    }
+}

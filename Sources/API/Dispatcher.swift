@@ -1,0 +1,100 @@
+// From request to answer: route, credential, idempotency, handler, commit; and the one catch that turns every error into the one error body.
+// Order of judgement (README, "Errors"): path, method, credential, permission, media type, size, fields, object, state.
+package import HTTP
+package import Identity
+import Postgres
+
+package struct Dispatcher: Sendable {
+    private let router: Router<Route>
+    private let resolvers: [Credential.Resolver]
+    package let routes: [Route]
+
+    /// - Throws: `RouteClash` for two routes that could answer the same request.
+    package init(_ routes: [Route], resolvers: [Credential.Resolver]) throws(RouteClash) {
+        router = try Router(routes.map { ($0.method, $0.path, $0) })
+        self.resolvers = resolvers
+        self.routes = routes
+    }
+
+    /// Answers one request; never throws.
+    /// - Parameter log: takes the request's one log line.
+    package func respond(to request: Request, with equipment: Equipment, log: (Event) -> Void = { $0.log() }) -> Response {
+        let start = ContinuousClock.now
+        var pattern = "-"
+        var cause: String?
+        var response: Response
+        do {
+            let (route, parameters) = try match(request)
+            pattern = route?.path ?? "-"
+            response = if let route { try answer(route, parameters, request, equipment) } else { CORS.preflight }
+        } catch {
+            let refusal = Self.publicError(error)
+            cause = refusal.cause
+            response = .failure(refusal, requestID: request.requestID)
+        }
+        CORS.decorate(&response, for: request, origins: equipment.config.corsOrigins)
+        let elapsed = start.duration(to: .now)
+        let microseconds = Int(elapsed.components.seconds * 1_000_000 + elapsed.components.attoseconds / 1_000_000_000_000)
+        log(
+            .answered(
+                requestID: request.requestID, method: request.method.rawValue, route: pattern, status: response.status,
+                microseconds: microseconds, cause: cause))
+        return response
+    }
+
+    /// - Returns: no route for a CORS preflight on a path that exists.
+    private func match(_ request: Request) throws(APIError) -> (Route?, [String: String]) {
+        switch router.match(request.method, request.path) {
+        case .found(let route, let parameters): return (route, parameters)
+        case .methodNotAllowed(let allowed):
+            if CORS.isPreflight(request) { return (nil, [:]) }
+            throw .methodNotAllowed(allowed.contains(.get) ? (allowed + [.head]).sorted() : allowed)
+        case .notFound: throw .routeNotFound
+        }
+    }
+
+    private func answer(_ route: Route, _ parameters: [String: String], _ request: Request, _ equipment: Equipment) throws -> Response {
+        let credential = route.access.isOpen ? nil : try Credential.resolve(request.headers, by: resolvers)
+        let context = Context(request: request, route: route, parameters: parameters, credential: credential, equipment: equipment)
+        do {
+            let response =
+                if let idempotency = try Idempotency(context) { try idempotency.answer(route.handler) } else { try route.handler(context) }
+            try context.finish()
+            return response
+        } catch {
+            try judgeCredentialFirst(context, error)
+            context.abandon()
+            throw error
+        }
+    }
+
+    /// A bad body never outranks a bad key: whatever went wrong, the credential is judged before it is told.
+    private func judgeCredentialFirst(_ context: Context, _ error: any Error) throws {
+        do {
+            if error is APIError { try context.settle() }
+            if (error as? DatabaseError)?.state == "TC403" { try context.recordDenial() }
+        } catch {
+            if (error as? DatabaseError)?.state == "TC403" { try context.recordDenial() }
+            throw error
+        }
+    }
+
+    private static func publicError(_ error: any Error) -> APIError {
+        switch error {
+        case let error as APIError: error
+        case let error as DatabaseError:
+            switch error.state {
+            case "TC401": .invalidCredentials
+            case "TC402": .keyExpired
+            case "TC403": .insufficientPermissions
+            case "TC404": .notFound
+            case "TC409": .conflict(error.message)
+            case "TCQTA": .quotaExceeded(error.message)
+            case _ where error.constraint == "idempotency_keys_pkey": .idempotencyKeyInUse
+            case _ where error.isTransient: .unavailable(cause: "\(error)")
+            default: .internalFailure(cause: "\(error)")
+            }
+        default: .internalFailure(cause: "\(error)")
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// How things on the engine are called and marked, so that every installation finds its own and leaves the others' alone.
+package import Crypto
+package import HTTP
+
+package struct EngineNames: Sendable {
+    /// The installation's id (table installation).
+    package let stack: ID
+
+    package init(stack: ID) { self.stack = stack }
+
+    package func instance(_ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-instance-\(id)" }
+    package func network(_ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-network-\(id)" }
+
+    /// What all objects of one kind carry.
+    package func labels(kind: String) -> [String: String] { ["thecloud.stack": stack.description, "thecloud.kind": kind] }
+
+    /// What one object carries.
+    package func labels(kind: String, id: ID, owner: ID) -> [String: String] {
+        labels(kind: kind).merging(["thecloud.id": id.description, "thecloud.owner": owner.description]) { first, _ in first }
+    }
+}
+
+extension Keyring {
+    /// An instance's environment as it is stored; `nil` for none.
+    package func sealEnvironment(_ environment: [String: String], of instance: ID) -> [UInt8]? {
+        guard !environment.isEmpty else { return nil }
+        let members = environment.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .string($0.value)) }
+        return seal(JSON.object(members).bytes, context: "instance.env \(instance)")
+    }
+
+    /// - Throws: `CryptoError` when it was not sealed for this instance by this installation.
+    package func openEnvironment(_ sealed: [UInt8]?, of instance: ID) throws -> [String: String] {
+        guard let sealed else { return [:] }
+        let json = try JSON(parsing: try open(sealed, context: "instance.env \(instance)"))
+        guard case .object(let members) = json else { return [:] }
+        return Dictionary(members.map { ($0.name, $0.value.string ?? "") }, uniquingKeysWith: { first, _ in first })
+    }
+}

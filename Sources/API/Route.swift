@@ -1,0 +1,114 @@
+// A route: method, path, who may, and the function that answers. A resource's file opens with its table of them.
+package import HTTP
+package import Identity
+
+/// Who may call a route. There is no default: `.anyone` must be typed out.
+package enum Access: Sendable {
+    case anyone
+    /// Any living credential.
+    case authenticated
+    case permission(Permission)
+
+    package var permission: Permission? { if case .permission(let permission) = self { permission } else { nil } }
+
+    package var isOpen: Bool { if case .anyone = self { true } else { false } }
+}
+
+extension Access: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .anyone: "anyone"
+        case .authenticated: "authenticated"
+        case .permission(let permission): permission.rawValue
+        }
+    }
+}
+
+package struct Route: Sendable {
+    /// The workers that serve it; nginx maps its location likewise (nginx/snippets).
+    package enum Pool: String, Sendable, CaseIterable {
+        /// Short work.
+        case api
+        /// Password hashing.
+        case auth
+        /// Whatever waits for something else; only these workers may talk to the engine.
+        case long
+    }
+
+    /// What a request's body is.
+    package enum Input: Sendable {
+        case none
+        /// A JSON object; an empty body is malformed.
+        case json
+        /// A JSON object or nothing.
+        case optionalJSON
+    }
+
+    package typealias Handler = @Sendable (Context) throws -> Response
+
+    package let method: Method
+    package let path: String
+    package let access: Access
+    package let pool: Pool
+    package let input: Input
+    package let isIdempotent: Bool
+    /// Bytes.
+    package let bodyLimit: Int
+    package let handler: Handler
+    package let source: String
+
+    package static let usualBodyLimit = 1 << 20
+
+    private init(
+        _ method: Method, _ path: String, _ access: Access, _ pool: Pool, _ input: Input, isIdempotent: Bool, _ handler: @escaping Handler,
+        _ source: String
+    ) {
+        self.method = method
+        self.path = path
+        self.access = access
+        self.pool = pool
+        self.input = input
+        self.isIdempotent = isIdempotent
+        self.handler = handler
+        self.source = source
+        bodyLimit = Self.usualBodyLimit
+    }
+
+    package static func get(
+        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+    ) -> Route {
+        Route(.get, path, access, pool, .none, isIdempotent: false, handler, "\(file):\(line)")
+    }
+
+    /// A POST that creates, publishes, sends or invokes; `Idempotency-Key` is honoured for authenticated callers.
+    package static func create(
+        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+    ) -> Route {
+        Route(.post, path, access, pool, .json, isIdempotent: !access.isOpen, handler, "\(file):\(line)")
+    }
+
+    /// A POST that acts on what is there; its body may be empty.
+    package static func action(
+        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+    ) -> Route {
+        Route(.post, path, access, pool, .optionalJSON, isIdempotent: !access.isOpen, handler, "\(file):\(line)")
+    }
+
+    package static func put(
+        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+    ) -> Route {
+        Route(.put, path, access, pool, .json, isIdempotent: false, handler, "\(file):\(line)")
+    }
+
+    package static func delete(
+        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+    ) -> Route {
+        Route(.delete, path, access, pool, .none, isIdempotent: false, handler, "\(file):\(line)")
+    }
+
+    /// One line of `thecloud-worker --routes`.
+    package var line: String {
+        func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(width - text.count, 1)) }
+        return padded(method.rawValue, 7) + padded(path, 36) + padded(access.description, 18) + padded(pool.rawValue, 6) + source
+    }
+}

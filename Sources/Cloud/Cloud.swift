@@ -1,0 +1,7 @@
+// The Cloud's surface (seeds "Authentication Guide" and "API Reference"): envelope {"data": …}, credential X-API-Key.
+// A resource is one file; this is the only other place that names it.
+package import API
+
+package enum CloudSurface {
+    package static let routes: [Route] = Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes
+}

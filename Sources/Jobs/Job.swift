@@ -1,0 +1,43 @@
+// Background work: one kind a file, one `Job` each. A job names a subject; what is to be done stands in the tables, so running one twice does no harm.
+package import API
+package import Docker
+package import Postgres
+
+/// What one thread of thecloud-cron has.
+package struct Workbench {
+    package let config: Config
+    package let connection: Connection
+    package let engine: Engine
+    package let names: EngineNames
+}
+
+package struct Job: Sendable {
+    /// Kinds of one lane share its threads, so that slow kinds can't starve the others.
+    package enum Lane: String, Sendable, CaseIterable {
+        case engine, mail
+
+        var threads: Int {
+            switch self {
+            case .engine: 4
+            case .mail: 2
+            }
+        }
+    }
+
+    package enum Outcome: Sendable, Equatable {
+        case done
+        /// Not finished, though nothing went wrong: look again.
+        case again(seconds: Double)
+    }
+
+    let kind: String
+    let lane: Lane
+    /// Then the job is dead: kept for inspection, revived by the next wish.
+    let attempts: Int
+    /// Longest pause between attempts, in seconds; they double from one second on.
+    let patience: Double
+    let run: @Sendable (Workbench, _ subject: String) throws -> Outcome
+
+    /// All kinds there are.
+    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job]
+}

@@ -1,0 +1,106 @@
+// One thread of a lane: claims a due job with a lease, runs it, settles it. A killed process's lease runs out and another takes the job.
+// Table jobs. `wanted` counts wishes: one that came while the job ran makes it run again.
+import API
+import Glibc
+import HTTP
+import Postgres
+
+struct LaneThread {
+    let jobs: [String: Job]
+    let bench: Workbench
+    let listener: Listener
+    let isStopping: @Sendable () -> Bool
+
+    /// Longer than any job takes: an image is pulled for at most four minutes.
+    private static let leaseSeconds = 300
+
+    private struct Claim {
+        let kind: String
+        let subject: String
+        let wanted: Int
+        let attempts: Int
+        let lease: ID
+
+        init(_ row: Row, lease: ID) {
+            var row = row
+            kind = row.next()
+            subject = row.next()
+            wanted = row.next()
+            attempts = row.next()
+            self.lease = lease
+        }
+    }
+
+    func run() {
+        while !isStopping() {
+            do {
+                while !isStopping(), let claim = try claim() { try perform(claim) }
+                listener.wait(milliseconds: 1000)
+            } catch {
+                Event.trouble("background work pauses: \(error)").log()
+                _ = poll(nil, 0, 500)
+            }
+        }
+    }
+
+    private func claim() throws -> Claim? {
+        let lease = bench.newID()
+        let rows = try bench.connection.begin().commit(
+            """
+            update jobs set lease = \(lease), leased_until = now() + \(Self.leaseSeconds)::int * interval '1 second', attempts = attempts + 1
+            where (kind, subject) = (
+                select kind, subject from jobs
+                where kind = any (\(jobs.keys.sorted())::text[]) and dead_at is null and run_at <= now()
+                and (leased_until is null or leased_until < now())
+                order by run_at limit 1 for update skip locked)
+            returning kind, subject, wanted, attempts
+            """)
+        return rows.first.map { Claim($0, lease: lease) }
+    }
+
+    private func perform(_ claim: Claim) throws {
+        guard let job = jobs[claim.kind] else { return }
+        do {
+            switch try job.run(bench, claim.subject) {
+            case .done: try settle(claim)
+            case .again(let seconds): try postpone(claim, seconds: seconds, because: nil, isDead: false)
+            }
+        } catch {
+            Event.job(kind: claim.kind, subject: claim.subject, what: "attempt \(claim.attempts) failed: \(error)").log()
+            let pause = min(Double(1 << min(claim.attempts - 1, 20)), job.patience) * Double.random(in: 0.8...1.2)
+            try postpone(claim, seconds: pause, because: "\(error)", isDead: claim.attempts >= job.attempts)
+        }
+    }
+
+    private func settle(_ claim: Claim) throws {
+        let transaction = try bench.connection.begin()
+        try transaction.send(
+            """
+            delete from jobs where kind = \(claim.kind) and subject = \(claim.subject) and lease = \(claim.lease) and wanted = \(claim.wanted)
+            """)
+        _ = try transaction.commit(
+            """
+            update jobs set lease = null, leased_until = null, attempts = 0, run_at = least(run_at, now())
+            where kind = \(claim.kind) and subject = \(claim.subject) and lease = \(claim.lease)
+            """)
+    }
+
+    private func postpone(_ claim: Claim, seconds: Double, because error: String?, isDead: Bool) throws {
+        _ = try bench.connection.begin().commit(
+            """
+            update jobs set lease = null, leased_until = null, last_error = \(error),
+            attempts = case when \(error)::text is null then 0 else attempts end,
+            run_at = case when wanted = \(claim.wanted) then now() + \(Int(seconds * 1000))::int * interval '1 millisecond' else now() end,
+            dead_at = case when \(isDead) and wanted = \(claim.wanted) then now() end
+            where kind = \(claim.kind) and subject = \(claim.subject) and lease = \(claim.lease)
+            """)
+    }
+}
+
+extension Workbench {
+    func newID() -> ID {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return ID(milliseconds: Int64(now.tv_sec) * 1000 + Int64(now.tv_nsec) / 1_000_000)
+    }
+}
