@@ -42,5 +42,8 @@ let package = Package(
         library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API"]),
         program("thecloud-worker", on: ["HTTP", "FastCGI", "API", "Identity", "Cloud"]),
         program("thecloud-cron", on: ["API", "Jobs"]),
+
+        .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
+        tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
     ]
 )
