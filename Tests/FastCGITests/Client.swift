@@ -13,31 +13,40 @@ struct Answer: Equatable {
     var text: String { String(decoding: body, as: UTF8.self) }
 }
 
+/// Nobody accepts connections there.
+struct Refused: Error, Equatable {
+    let code: Int32
+}
+
 struct Client: ~Copyable {
     let descriptor: Int32
 
     /// Connects to a unix socket, or to a port of 127.0.0.1 with `":port"`.
     init(_ socket: String) throws {
         let isTCP = socket.hasPrefix(":")
-        descriptor = Glibc.socket(isTCP ? AF_INET : AF_UNIX, 1, 0)
-        try #require(descriptor >= 0)
+        let opened = Glibc.socket(isTCP ? AF_INET : AF_UNIX, 1, 0)
+        try #require(opened >= 0)
         var limit = timeval(tv_sec: 20, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var connected: Int32
+        setsockopt(opened, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        let connected: Int32
         if isTCP {
             var address = sockaddr_in()
             address.sin_family = sa_family_t(AF_INET)
             address.sin_port = try #require(UInt16(socket.dropFirst())).bigEndian
             address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            connected = Self.connect(descriptor, &address)
+            connected = Self.connect(opened, &address)
         } else {
             var address = sockaddr_un()
             address.sun_family = sa_family_t(AF_UNIX)
             withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: socket.utf8) }
-            connected = Self.connect(descriptor, &address)
+            connected = Self.connect(opened, &address)
         }
-        if connected != 0 { connected = errno }
-        try #require(connected == 0, "connecting fails with errno \(connected)")
+        guard connected == 0 else {
+            let code = errno
+            close(opened)
+            throw Refused(code: code)
+        }
+        descriptor = opened
     }
 
     deinit { close(descriptor) }

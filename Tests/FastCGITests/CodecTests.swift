@@ -38,7 +38,7 @@ import Testing
     }
 
     @Test(arguments: ["1048577", "99999999999999999999", "-1", "+1", "1 ", "abc"])
-    func abadLengthIsTooLarge(length: String) throws {
+    func aBadLengthIsTooLarge(length: String) throws {
         let rig = try Rig()
         defer { rig.end() }
         // More than any socket's buffer, so an answer proves that nobody waits for it.
@@ -56,7 +56,8 @@ import Testing
         client.send(
             Records.begin + Records.record(4, Records.pairs(["REQUEST_METHOD": "POST", "DOCUMENT_URI": "/", "CONTENT_LENGTH": "2000000"])))
         client.send(Records.record(4, []))
-        #expect(client.send(Records.input([UInt8](repeating: 0x61, count: 2_000_000))))
+        let isSent = client.send(Records.input([UInt8](repeating: 0x61, count: 2_000_000)))
+        #expect(isSent)
         client.finishSending()
         #expect(client.receive().text.contains("tooLarge"))
     }

@@ -57,7 +57,7 @@ import Testing
         #expect(try rig.servingPID() == rig.ready[0])
     }
 
-    @Test func apeerThatLeavesEarlyKillsNobody() throws {
+    @Test func aPeerThatLeavesEarlyKillsNobody() throws {
         let rig = try Rig(threads: 1)
         defer { rig.end() }
         for size in [10, 300_000, 5_000_000] {

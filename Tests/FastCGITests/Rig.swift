@@ -79,8 +79,7 @@ final class Rig: Sendable {
     /// A file that keeps `/held` requests waiting until it is removed.
     func hold() -> String {
         let file = folder + "/held"
-        FileManager.default.createFile(atPath: file, contents: nil)
-        chmod(file, 0o644)
+        touch(file)
         return file
     }
 
@@ -92,6 +91,9 @@ final class Rig: Sendable {
         }
     }
 }
+
+/// Makes an empty file.
+func touch(_ path: String) { close(open(path, O_CREAT | O_WRONLY, 0o644)) }
 
 /// Runs a closure on a thread of its own.
 final class Background<Value: Sendable>: Sendable {
