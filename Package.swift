@@ -30,19 +30,22 @@ let package = Package(
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
+        library("System"),
         library("HTTP"),
         library("Postgres", on: ["CPostgres", "HTTP"]),
         library("Crypto", on: ["CCrypto"]),
-        library("FastCGI", on: ["CFastCGI", "HTTP"]),
+        library("FastCGI", on: ["CFastCGI", "HTTP", "System"]),
         library("Outbound", on: ["CCurl"]),
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
-        library("API", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity"]),
+        library("API", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
         library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API"]),
-        library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API"]),
-        program("thecloud-worker", on: ["HTTP", "FastCGI", "API", "Identity", "Cloud"]),
-        program("thecloud-cron", on: ["API", "Jobs"]),
+        library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API", "System"]),
+        program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud"]),
+        program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
         tests("CryptoTests", on: ["Crypto"]),
+        .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
+        tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
     ]
 )

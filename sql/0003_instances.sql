@@ -25,6 +25,7 @@ create table instances (
     env_names text[] not null default '{}',
     env_sealed bytea,
     instance_type text not null,
+    cpus numeric not null,
     memory_mb int not null,
     ports text not null default '',
     desired text not null default 'RUNNING' constraint instances_desired check (desired in ('RUNNING', 'STOPPED', 'PAUSED', 'DELETED')),
@@ -38,6 +39,7 @@ create table instances (
     primary key (owner_id, id),
     constraint instances_name_taken unique (owner_id, name)
 );
+create index instances_active on instances (id) where not (desired = 'STOPPED' and status = 'STOPPED');
 call protect('instances');
 grant select, insert, update on instances to thecloud_api;
 grant select, update, delete on instances to thecloud_cron;

@@ -1,7 +1,9 @@
 // The settings (README, "Settings"): read once from the environment, all bad and missing ones reported together. Both programs share it.
 package import Crypto
+import Docker
 import FoundationEssentials
 package import HTTP
+package import Outbound
 
 package struct Config: Sendable {
     package let databaseURL: String
@@ -15,7 +17,7 @@ package struct Config: Sendable {
     package let registration: Registration
     package let corsOrigins: Set<String>
     package let smtpURL: String?
-    package let mailFrom: String
+    package let mailFrom: MailAddress
     package let networkPool: CIDR
     package let quota: Quota
     package let pools: [PoolSize]
@@ -70,7 +72,9 @@ package struct Config: Sendable {
         mailFolder = settings.text("THECLOUD_MAIL", default: state + "/mail")
         publicURL = settings.text("THECLOUD_PUBLIC_URL", default: "http://localhost:8080")
         publicHost = settings.text("THECLOUD_PUBLIC_HOST", default: "127.0.0.1")
-        dockerHost = settings.text("DOCKER_HOST", default: "unix:///var/run/docker.sock")
+        dockerHost = settings.parsed("DOCKER_HOST", default: Engine.defaultHost, "unix:///path or tcp://host:port") {
+            Engine(host: $0) == nil ? nil : $0
+        }
         scrypt = settings.parsed("THECLOUD_SCRYPT", default: .standard, "a cost such as ln=17,r=8,p=1") { ScryptCost($0) }
         registration = settings.parsed("THECLOUD_REGISTRATION", default: .open, "open, closed, or a list of mail domains") { text in
             switch text {
@@ -83,7 +87,9 @@ package struct Config: Sendable {
         smtpURL = settings.parsed("THECLOUD_SMTP_URL", default: nil, "smtp://user:password@host:port or smtps://…") { text in
             text.hasPrefix("smtp://") || text.hasPrefix("smtps://") ? .some(text) : nil
         }
-        mailFrom = settings.text("THECLOUD_MAIL_FROM", default: "thecloud@localhost")
+        mailFrom = settings.parsed("THECLOUD_MAIL_FROM", default: MailAddress("The Cloud <thecloud@localhost>")!, "an e-mail address") {
+            MailAddress($0)
+        }
         networkPool = settings.parsed("THECLOUD_NETWORK_POOL", default: CIDR("10.192.0.0/11")!, "an IPv4 block such as 10.192.0.0/11") {
             CIDR($0).flatMap { $0.isIPv4 && (8...24).contains($0.prefixLength) ? $0 : nil }
         }

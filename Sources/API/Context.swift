@@ -1,4 +1,5 @@
 // What a handler works with: the request, the principal, the transaction, and the outside world (time, ids, engine), which tests inject.
+package import Docker
 import FoundationEssentials
 package import HTTP
 package import Identity
@@ -8,12 +9,15 @@ package import Postgres
 package struct Equipment {
     package let config: Config
     package let connection: Connection
+    /// Only in workers that may talk to it: the long pool's.
+    package let engine: Engine?
     /// Unix time in milliseconds.
     package var now: () -> Int64 = { Int64(Date().timeIntervalSince1970 * 1000) }
 
-    package init(config: Config, connection: Connection) {
+    package init(config: Config, connection: Connection, engine: Engine?) {
         self.config = config
         self.connection = connection
+        self.engine = engine
     }
 }
 
@@ -43,6 +47,14 @@ package final class Context {
     package var now: Timestamp { Timestamp(Date(timeIntervalSince1970: Double(equipment.now()) / 1000)) }
 
     package func newID() -> ID { ID(milliseconds: equipment.now()) }
+
+    /// - Throws: `internalFailure` outside the long pool: the route's pool is wrong then.
+    package var engine: Engine {
+        get throws(APIError) {
+            guard let engine = equipment.engine else { throw .internalFailure(cause: "\(route.path) needs the engine, which this pool may not use") }
+            return engine
+        }
+    }
 
     /// The `:id` of the path.
     /// - Throws: `notFound` for a malformed one: it names nothing.

@@ -1,5 +1,6 @@
 // From request to answer: route, credential, idempotency, handler, commit; and the one catch that turns every error into the one error body.
 // Order of judgement (README, "Errors"): path, method, credential, permission, media type, size, fields, object, state.
+import Docker
 package import HTTP
 package import Identity
 import Postgres
@@ -94,6 +95,7 @@ package struct Dispatcher: Sendable {
             case _ where error.isTransient: .unavailable(cause: "\(error)")
             default: .internalFailure(cause: "\(error)")
             }
+        case EngineError.unreachable(let why): .unavailable(cause: why)
         default: .internalFailure(cause: "\(error)")
         }
     }

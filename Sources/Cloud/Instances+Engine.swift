@@ -8,22 +8,30 @@ extension Instances {
     static func logs(_ context: Context) throws -> Response {
         let tail = try context.request.query.number("tail", default: 100, 1...10_000)
         let container = try container(context)
-        let lines: [String]
         do {
-            lines = try context.engine.logs(container, tail: tail).map(\.text)
-        } catch .notFound {
-            lines = []
+            let logs = try context.engine.logs(container, tail: tail)
+            return .json(["data": ["logs": .string(logs.text), "is_truncated": .bool(logs.isTruncated)]])
+        } catch EngineError.notFound {
+            return .json(["data": ["logs": "", "is_truncated": false]])
         }
-        return .json(["data": ["logs": .string(lines.joined())]])
     }
 
     static func stats(_ context: Context) throws -> Response {
         let container = try container(context)
+        let notRunning = APIError.conflict("The instance is not running")
         do {
             let stats = try context.engine.stats(container)
-            return .json(["data": stats.json])
-        } catch .notFound {
-            throw APIError.conflict("The instance is not running")
+            guard stats.pids > 0 else { throw notRunning }
+            return .json([
+                "data": [
+                    "cpu_percent": stats.cpuPercent.map(JSON.double) ?? .null, "memory_bytes": .int(stats.memoryUsed),
+                    "memory_limit_bytes": .int(stats.memoryLimit), "pids": .int(stats.pids),
+                    "network_received_bytes": .int(stats.networkReceived), "network_sent_bytes": .int(stats.networkSent),
+                    "time": .string(context.now.description),
+                ]
+            ])
+        } catch EngineError.notFound {
+            throw notRunning
         }
     }
 
@@ -33,6 +41,6 @@ extension Instances {
         let rows = try context.commit("select i.id, s.id from instances i, installation s where i.id = \(id)")
         guard var row = rows.first else { throw APIError.notFound }
         _ = row.next(ID.self)
-        return ContainerNames.instance(id, stack: row.next())
+        return EngineNames(stack: row.next()).instance(id)
     }
 }

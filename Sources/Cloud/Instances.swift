@@ -131,9 +131,9 @@ enum Instances {
         let rows = try context.commit(
             """
             with made as (
-                insert into instances (id, name, image, command, env_names, env_sealed, instance_type, memory_mb, ports)
+                insert into instances (id, name, image, command, env_names, env_sealed, instance_type, cpus, memory_mb, ports)
                 values (\(id), \(draft.name), \(draft.image.description), \(draft.command)::text[], \(draft.env.keys.sorted())::text[],
-                \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.memoryMB), \(ports.text)) returning *
+                \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text)) returning *
             ), held as (
                 insert into instance_ports (instance_id, position, host_port, container_port, is_picked)
                 select \(id), * from unnest(\(Array(ports.indices))::int[], \(ports.map(\.host))::int[], \(ports.map(\.container))::int[],

@@ -61,6 +61,7 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
 
 extension String: Bindable { package var bind: Bind { .text(self) } }
 extension Int: Bindable { package var bind: Bind { .text(String(self)) } }
+extension Double: Bindable { package var bind: Bind { .text(String(self)) } }
 extension Bool: Bindable { package var bind: Bind { .text(self ? "t" : "f") } }
 extension ID: Bindable { package var bind: Bind { .text(description) } }
 extension Timestamp: Bindable { package var bind: Bind { .text(description) } }

@@ -1,0 +1,71 @@
+// A child: threads that accept on the inherited socket, and a main thread that waits to be told to drain.
+// SIGUSR1 is ours: it ends a thread's blocking accept, is let through only there, and is repeated because it can come just before.
+import CFastCGI
+import Glibc
+package import HTTP
+import System
+
+package enum Child {
+    /// Serves a pool in a process that `Master` started, until it is told to drain; call it from the main thread.
+    ///
+    /// On SIGTERM (which also comes when the master dies) each thread finishes its request and leaves. A thread that still works after
+    /// the pool's `drainSeconds` is cut off.
+    ///
+    /// - Parameters:
+    ///   - log: is called on any thread.
+    ///   - makeHandler: is called once on each thread; its result is used on that thread only and freed there when the thread leaves.
+    ///     If it throws, the error is logged and the process exits with status 1.
+    /// - Returns: never; the exit status is 0 when drained, 1 when it could not start or threads were cut off.
+    package static func serve(
+        pool: Pool, log: @escaping @Sendable (PoolEvent) -> Void, makeHandler: @escaping @Sendable () throws -> ((Request) -> Response)
+    ) -> Never {
+        do throws(PoolError) {
+            try prepare(pool)
+            let crew = Crew(pool: pool, log: log, makeHandler: makeHandler)
+            let threads = try crew.start()
+            awaitDismissal()
+            let left = crew.drain(threads)
+            if left > 0 { log(.drainExpired(pool: pool.name, threads: left)) }
+            // Not exit: its handlers would run beside threads that are still at work.
+            _exit(left == 0 ? 0 : 1)
+        } catch {
+            log(.childFailed(pool: pool.name, reason: error.description))
+            _exit(1)
+        }
+    }
+
+    private static func prepare(_ pool: Pool) throws(PoolError) {
+        for descriptor in [Inherited.listener, Inherited.readiness] {
+            guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0 else {
+                throw PoolError("not started by a master: descriptor \(descriptor) is missing")
+            }
+        }
+        var ours = signalSet(SIGTERM, SIGINT, SIGUSR1)
+        pthread_sigmask(SIG_BLOCK, &ours, nil)
+        if let user = pool.user {
+            do {
+                try Privileges.become(user)
+            } catch {
+                throw PoolError(error.description)
+            }
+        }
+        guard cloud_forbid_new_privileges() == 0 else { throw PoolError(errno: errno, "cannot give up new privileges") }
+        // After the change of user, which resets it.
+        guard cloud_signal_on_parent_death(SIGTERM) == 0 else { throw PoolError(errno: errno, "cannot watch the master") }
+
+        guard FCGX_Init() == 0 else { throw PoolError("libfcgi does not start") }
+        // After FCGX_Init, which sets handlers of its own. A terminal's SIGHUP concerns the master alone.
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGHUP, SIG_IGN)
+        signal(SIGTERM, SIG_DFL)
+        var wake = sigaction()
+        wake.__sigaction_handler.sa_handler = { _ in }
+        sigaction(SIGUSR1, &wake, nil)
+    }
+
+    private static func awaitDismissal() {
+        var awaited = signalSet(SIGTERM, SIGINT)
+        var signal: Int32 = 0
+        while sigwait(&awaited, &signal) != 0 {}
+    }
+}

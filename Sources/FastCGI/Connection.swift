@@ -1,0 +1,124 @@
+// One connection, one request: look at the opening, let libfcgi read it, decode, call the handler, answer, close.
+// We accept ourselves and lend libfcgi the descriptor: its own accept would read parameters while a drain signal may strike, and lose that request.
+import CFastCGI
+import Glibc
+import HTTP
+
+/// What a thread needs to serve connections one after the other; it stays on its thread.
+struct Connection: ~Copyable {
+    private let pool: Pool
+    private let log: @Sendable (PoolEvent) -> Void
+    private let request: UnsafeMutablePointer<FCGX_Request>
+    private let scratch: UnsafeMutableRawBufferPointer
+    private var head: [UInt8] = []
+
+    /// Milliseconds that a peer may take to send a body on, or to take an answer.
+    private static let readLimit = 10_000
+    private static let writeLimit = 30_000
+    /// What any socket's buffer takes at once; longer answers can block.
+    private static let alwaysFits = 8 * 1024
+
+    /// `FCGX_Init` must have been called.
+    init(pool: Pool, log: @escaping @Sendable (PoolEvent) -> Void) {
+        self.pool = pool
+        self.log = log
+        request = .allocate(capacity: 1)
+        // Without a listening socket libfcgi can't accept another connection in place of a broken one: it returns.
+        FCGX_InitRequest(request, -1, FCGI_FAIL_ACCEPT_ON_INTR)
+        scratch = .allocate(byteCount: Opening.limit + 256, alignment: 16)
+        head.reserveCapacity(1024)
+    }
+
+    deinit {
+        request.deallocate()
+        scratch.deallocate()
+    }
+
+    /// Serves the connection and closes it; survives whatever the peer does.
+    mutating func serve(_ connection: Int32, _ handler: (Request) -> Response) {
+        switch Opening.await(on: connection, scratch: scratch) {
+        case .complete: break
+        case .abandoned:
+            close(connection)
+            return
+        case .malformed(let reason):
+            log(.malformedRequest(pool: pool.name, reason: reason))
+            close(connection)
+            return
+        }
+        request.pointee.ipcFd = connection
+        // Keeps FCGX_Accept_r from closing it at once; `detached` keeps libfcgi from lingering for 2 s when it closes after an error.
+        request.pointee.keepConnection = 1
+        request.pointee.detached = 1
+        guard FCGX_Accept_r(request) == 0, let parameters = request.pointee.envp else {
+            log(.malformedRequest(pool: pool.name, reason: "libfcgi refused the request"))
+            return
+        }
+        let isBodyLeft = answer(Parameters(parameters), connection, handler)
+        request.pointee.keepConnection = 1
+        FCGX_Finish_r(request)
+        guard request.pointee.ipcFd >= 0 else { return }
+        request.pointee.ipcFd = -1
+        // Closing over unread bytes would reset the connection, and nginx might never read the answer.
+        if isBodyLeft { discardRest(of: connection) }
+        close(connection)
+    }
+
+    /// - Returns: whether a body was left unread.
+    private mutating func answer(_ parameters: Parameters, _ connection: Int32, _ handler: (Request) -> Response) -> Bool {
+        guard parameters.path.utf8.first == 0x2F, !parameters.method.rawValue.isEmpty else {
+            log(.malformedRequest(pool: pool.name, reason: "no DOCUMENT_URI or REQUEST_METHOD"))
+            return false
+        }
+        let body = readBody(parameters.contentLength, connection)
+        var request = Request(
+            method: parameters.method, path: parameters.path, query: parameters.query, headers: parameters.headers,
+            remoteAddress: parameters.remoteAddress, requestID: parameters.requestID)
+        request.body = body
+        let response = handler(request)
+
+        head.becomeHead(of: response, requestID: request.requestID)
+        if head.count + response.body.count > Self.alwaysFits { limit(connection, SO_SNDTIMEO, Self.writeLimit) }
+        put(head)
+        if request.method != .head { put(response.body) }
+        if case .tooLarge = body { return true }
+        return false
+    }
+
+    private func readBody(_ length: Parameters.ContentLength, _ connection: Int32) -> Body {
+        guard case .bytes(let count) = length, count <= pool.bodyLimit else { return .tooLarge }
+        guard count > 0 else { return .bytes([]) }
+        limit(connection, SO_RCVTIMEO, Self.readLimit)
+        let stream = request.pointee.in
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            filled = buffer.withMemoryRebound(to: CChar.self) { Int(FCGX_GetStr($0.baseAddress, Int32(count), stream)) }
+        }
+        return bytes.count == count ? .bytes(bytes) : .truncated
+    }
+
+    /// A peer that went away shows at the next flush, and libfcgi then swallows the rest.
+    private func put(_ bytes: [UInt8]) {
+        bytes.withUnsafeBytes { bytes in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let part = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
+                let text = part.baseAddress?.assumingMemoryBound(to: CChar.self)
+                guard FCGX_PutStr(text, Int32(part.count), request.pointee.out) >= 0 else { return }
+                rest = rest.dropFirst(part.count)
+            }
+        }
+    }
+
+    /// Reads on, bounded in time and volume, until the peer has taken the answer and left.
+    private func discardRest(of connection: Int32) {
+        shutdown(connection, Int32(SHUT_WR))
+        limit(connection, SO_RCVTIMEO, 1000)
+        let deadline = ContinuousClock.now + .seconds(2)
+        while ContinuousClock.now < deadline, recv(connection, scratch.baseAddress, scratch.count, 0) > 0 {}
+    }
+
+    private func limit(_ connection: Int32, _ option: Int32, _ milliseconds: Int) {
+        var time = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)
+        setsockopt(connection, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
+    }
+}

@@ -1,0 +1,34 @@
+// Starts a child: this same program, by posix_spawn. A bare fork of a process with a Swift runtime inside is not safe.
+// The child sees its standard streams and what `Inherited` lists, nothing else, and starts with no signal blocked or ignored.
+import CFastCGI
+import Glibc
+
+/// - Parameters:
+///   - arguments: what follows the program's name.
+///   - readiness: the write end; the caller closes its copy.
+/// - Returns: the child's process id.
+func spawnSelf(arguments: [String], listener: Int32, readiness: Int32) throws(PoolError) -> pid_t {
+    var files = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&files)
+    defer { posix_spawn_file_actions_destroy(&files) }
+    posix_spawn_file_actions_adddup2(&files, listener, Inherited.listener)
+    posix_spawn_file_actions_adddup2(&files, readiness, Inherited.readiness)
+    posix_spawn_file_actions_addclosefrom_np(&files, Inherited.firstForeign)
+
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = signalSet()
+    var ordinary = signalSet(SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGPIPE, SIGUSR1)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setsigdefault(&attributes, &ordinary)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+
+    var words = ([CommandLine.arguments[0]] + arguments).map { strdup($0) }
+    defer { for word in words { free(word) } }
+    words.append(nil)
+    var pid: pid_t = 0
+    let problem = posix_spawn(&pid, "/proc/self/exe", &files, &attributes, words, environ)
+    guard problem == 0 else { throw PoolError(errno: problem, "cannot start a child") }
+    return pid
+}

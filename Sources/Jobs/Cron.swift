@@ -1,0 +1,89 @@
+// All of thecloud-cron: threads for each lane of jobs, one that follows the engine, one that sweeps and tidies. Any number of processes may run.
+package import API
+import Docker
+import Glibc
+import HTTP
+import Postgres
+import Synchronization
+import System
+
+package final class Cron: Sendable {
+    private let config: Config
+    private let stopping = Atomic(false)
+
+    private static let sweepSeconds = 15
+    private static let tidySeconds = 600
+
+    package init(_ config: Config) { self.config = config }
+
+    /// Works until SIGTERM or SIGINT, then lets the jobs at hand finish. Call it from the main thread, before any other is started.
+    package func run() {
+        var awaited = sigset_t()
+        sigemptyset(&awaited)
+        sigaddset(&awaited, SIGTERM)
+        sigaddset(&awaited, SIGINT)
+        pthread_sigmask(SIG_BLOCK, &awaited, nil)
+        signal(SIGPIPE, SIG_IGN)
+        let threads = start()
+        var signal: Int32 = 0
+        while sigwait(&awaited, &signal) != 0 {}
+        stopping.store(true, ordering: .relaxed)
+        for thread in threads { thread.join() }
+    }
+
+    private func start() -> [WorkerThread] {
+        let lanes = Job.Lane.allCases.flatMap { lane in
+            let jobs = Dictionary(uniqueKeysWithValues: Job.all.filter { $0.lane == lane }.map { ($0.kind, $0) })
+            return (0..<lane.threads).map { _ in
+                WorkerThread { [self] in
+                    guard let bench = bench() else { return }
+                    let listener = Listener(url: config.databaseURL, channel: "jobs")
+                    LaneThread(jobs: jobs, bench: bench, listener: listener, isStopping: isStopping).run()
+                }
+            }
+        }
+        let watch = WorkerThread { [self] in
+            if let bench = bench() { EngineWatch(bench: bench, isStopping: isStopping).follow() }
+        }
+        return lanes + [watch, WorkerThread { [self] in tidy() }]
+    }
+
+    private var isStopping: @Sendable () -> Bool { { [self] in stopping.load(ordering: .relaxed) } }
+
+    /// Waits for the database as long as it takes; `nil` when told to stop meanwhile.
+    private func bench() -> Workbench? {
+        let connection = Connection(url: config.databaseURL)
+        guard let engine = Engine(host: config.dockerHost) else { preconditionFailure("Config has checked DOCKER_HOST") }
+        while !stopping.load(ordering: .relaxed) {
+            do {
+                var row = try connection.begin().commit("select id from installation")[0]
+                return Workbench(config: config, connection: connection, engine: engine, names: EngineNames(stack: row.next()))
+            } catch {
+                Event.trouble("waiting for the database: \(error)").log()
+                pause(seconds: 1)
+            }
+        }
+        return nil
+    }
+
+    private func tidy() {
+        guard let bench = bench() else { return }
+        let watch = EngineWatch(bench: bench, isStopping: isStopping)
+        var round = 0
+        while !stopping.load(ordering: .relaxed) {
+            do {
+                if round % (Self.tidySeconds / Self.sweepSeconds) == 0 { try Housekeeping(bench: bench).run() }
+                try watch.sweep()
+            } catch {
+                Event.trouble("sweeping: \(error)").log()
+            }
+            round += 1
+            pause(seconds: Self.sweepSeconds)
+        }
+    }
+
+    /// Ends early when told to stop.
+    private func pause(seconds: Int) {
+        for _ in 0..<(seconds * 5) where !stopping.load(ordering: .relaxed) { _ = poll(nil, 0, 200) }
+    }
+}

@@ -1,0 +1,81 @@
+// Notices what happens on the engine: its events as they come, and everything once more every 15 s and after each reconnection,
+// because an engine that was away has forgotten. It only wishes jobs; the jobs do the work.
+import API
+import Docker
+import Glibc
+import HTTP
+import Postgres
+
+struct EngineWatch {
+    let bench: Workbench
+    let isStopping: @Sendable () -> Bool
+
+    private static let telling: Set<String> = ["start", "die", "destroy", "pause", "unpause"]
+
+    /// Follows the events stream until told to stop.
+    func follow() {
+        let labels = bench.names.labels(kind: "instance")
+        while !isStopping() {
+            do {
+                try sweep()
+                try bench.engine.events(labels: labels, isCancelled: isStopping) { event in
+                    guard Self.telling.contains(event.action), let id = event.attributes["thecloud.id"] else { return true }
+                    return (try? wish([id])) != nil
+                }
+            } catch {
+                if !isStopping() { Event.trouble("the engine's events are interrupted: \(error)").log() }
+            }
+            if !isStopping() { _ = poll(nil, 0, 500) }
+        }
+    }
+
+    /// Wishes a job for every instance whose container is not as its row says, and for every container without a row.
+    func sweep() throws {
+        let containers = Dictionary(
+            try bench.engine.containers(labels: bench.names.labels(kind: "instance")).compactMap { container in
+                container.labels["thecloud.id"].map { ($0, container.state) }
+            }, uniquingKeysWith: { first, _ in first })
+        let rows = try bench.connection.begin().commit(
+            """
+            select id, desired, status from instances
+            where not (desired = 'STOPPED' and status = 'STOPPED') or id = any (\(containers.keys.sorted())::uuid[])
+            """)
+        var wanted = Set(containers.keys)
+        for var row in rows {
+            let (id, desired, status): (ID, String, String) = (row.next(), row.next(), row.next())
+            wanted.remove(id.description)
+            let isSettled =
+                switch (desired, status, containers[id.description]) {
+                case ("RUNNING", "RUNNING", .running), ("PAUSED", "PAUSED", .paused): true
+                case ("STOPPED", "STOPPED", .exited), ("STOPPED", "STOPPED", .created), ("STOPPED", "STOPPED", nil): true
+                case ("RUNNING", "ERROR", let state), ("PAUSED", "ERROR", let state): state != .running
+                default: false
+                }
+            if !isSettled { wanted.insert(id.description) }
+        }
+        try wish(wanted.sorted())
+        try removeOrphanedNetworks()
+    }
+
+    private func wish(_ ids: [String]) throws {
+        guard !ids.isEmpty else { return }
+        let transaction = try bench.connection.begin()
+        transaction.notify("jobs")
+        _ = try transaction.commit("select enqueue('instance', id) from unnest(\(ids)::text[]) id")
+    }
+
+    /// A network's row is committed before the engine is asked for it, so one without a row is nobody's.
+    private func removeOrphanedNetworks() throws {
+        let networks = try bench.engine.networks(labels: bench.names.labels(kind: "network"))
+        guard !networks.isEmpty else { return }
+        let ids = networks.compactMap { $0.labels["thecloud.id"] }
+        let known = Set(
+            try bench.connection.begin().commit("select id from networks where id = any (\(ids)::uuid[])").map { row in
+                var row = row
+                return row.next(ID.self).description
+            })
+        for network in networks where !known.contains(network.labels["thecloud.id"] ?? "") {
+            try? bench.engine.removeNetwork(network.id)
+        }
+    }
+}
