@@ -44,5 +44,6 @@ let package = Package(
         program("thecloud-cron", on: ["API", "Jobs"]),
 
         tests("CryptoTests", on: ["Crypto"]),
+        tests("OutboundTests", on: ["Outbound"]),
     ]
 )
