@@ -45,5 +45,6 @@ let package = Package(
 
         tests("CryptoTests", on: ["Crypto"]),
         tests("OutboundTests", on: ["Outbound"]),
+        tests("DockerTests", on: ["Docker", "HTTP"]),
     ]
 )

@@ -1,1 +1,0 @@
-// Grows in its own commit.
