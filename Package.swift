@@ -47,5 +47,7 @@ let package = Package(
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
+        tests("OutboundTests", on: ["Outbound"]),
+        tests("DockerTests", on: ["Docker", "HTTP"]),
     ]
 )

@@ -2,7 +2,7 @@
 import Glibc
 
 package struct WorkerThread: Sendable {
-    private nonisolated(unsafe) let handle: pthread_t
+    private let handle: pthread_t
 
     private final class Start: Sendable {
         let body: @Sendable () -> Void

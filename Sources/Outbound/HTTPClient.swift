@@ -1,0 +1,111 @@
+// An HTTP client over one libcurl handle: synchronous, for one thread at a time, connections are kept and reused.
+// A request on a kept connection that turns out to be dead is sent again by libcurl, as long as no byte of an answer came.
+import CCurl
+
+package final class HTTPClient {
+    private let handle = EasyHandle()
+    private let caFile: String?
+
+    /// - Parameter caFile: trust this PEM file instead of the system's authorities.
+    package init(caFile: String? = nil) { self.caFile = caFile }
+
+    /// One exchange; every status is an answer, redirects too.
+    /// - Parameter isCancelled: asked at least once a second, also while nothing comes; `true` ends the exchange.
+    /// - Throws: why there is no complete answer.
+    package func send(_ request: OutboundRequest, isCancelled: (() -> Bool)? = nil) throws(OutboundError) -> OutboundResponse {
+        guard request.timeout > 0 else { throw .invalidRequest("it has no timeout") }
+        return try run(request, onBytes: nil, isCancelled: isCancelled)
+    }
+
+    /// Like `send`, but the body of a 2xx goes to `onBytes` as it comes, without a limit; the body of any other status is in the answer.
+    /// - Parameter onBytes: gets 1–16384 bytes; `false` ends the exchange, which is then no failure. It must not use this client.
+    package func stream(
+        _ request: OutboundRequest, isCancelled: (() -> Bool)? = nil, onBytes: @escaping ([UInt8]) -> Bool
+    ) throws(OutboundError) -> OutboundResponse {
+        try run(request, onBytes: onBytes, isCancelled: isCancelled)
+    }
+
+    private func run(
+        _ request: OutboundRequest, onBytes: (([UInt8]) -> Bool)?, isCancelled: (() -> Bool)?
+    ) throws(OutboundError) -> OutboundResponse {
+        try check(request)
+        handle.reset(protocols: "http,https", timeout: request.timeout, connectTimeout: request.connectTimeout, caFile: caFile)
+        handle.set(CURLOPT_URL, request.url)
+        handle.set(CURLOPT_FOLLOWLOCATION, 0)
+        if let socket = request.unixSocket { handle.set(CURLOPT_UNIX_SOCKET_PATH, socket) }
+        let lines = TextList(headerLines(request))
+        thecloud_set_list(handle.curl, CURLOPT_HTTPHEADER, lines.list)
+        let exchange = Exchange(handle, limit: request.responseLimit, onBytes: onBytes, isCancelled: isCancelled)
+        exchange.attach()
+        let body = request.body ?? (["POST", "PUT", "PATCH"].contains(request.method) ? [] : nil)
+        let code = withExtendedLifetime((lines, exchange)) { perform(method: request.method, body: body) }
+        // The next exchange must not find pointers of this one.
+        defer { curl_easy_reset(handle.curl) }
+        guard code == CURLE_OK || exchange.isEnded else { throw failure(code, exchange) }
+        return OutboundResponse(status: handle.status, headers: exchange.headers, body: exchange.body)
+    }
+
+    private func perform(method: String, body: [UInt8]?) -> CURLcode {
+        guard let body else {
+            if method == "HEAD" { handle.set(CURLOPT_NOBODY, 1) } else { handle.set(CURLOPT_CUSTOMREQUEST, method) }
+            return handle.perform()
+        }
+        handle.set(CURLOPT_POST, 1)
+        handle.set(CURLOPT_CUSTOMREQUEST, method)
+        thecloud_set_size(handle.curl, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
+        return body.withUnsafeBytes { bytes in
+            // A null pointer would make libcurl read the body from standard input.
+            withUnsafeBytes(of: UInt8(0)) { nothing in
+                thecloud_set_pointer(handle.curl, CURLOPT_POSTFIELDS, bytes.baseAddress ?? nothing.baseAddress)
+                return handle.perform()
+            }
+        }
+    }
+
+    /// libcurl's own additions (`Expect`, a form's `Content-Type`) are taken away; `Name;` is how it wants an empty value.
+    private func headerLines(_ request: OutboundRequest) -> [String] {
+        var lines = request.headers.map { $0.value.isEmpty ? "\($0.name);" : "\($0.name): \($0.value)" }
+        for name in ["expect", "content-type"] where !request.headers.contains(where: { $0.name.lowercased() == name }) {
+            lines.append("\(name):")
+        }
+        return lines
+    }
+
+    private func check(_ request: OutboundRequest) throws(OutboundError) {
+        let url = request.url.utf8
+        guard request.url.lowercased().hasPrefix("http://") || request.url.lowercased().hasPrefix("https://"),
+            url.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
+        else { throw .invalidRequest("the URL is not absolute http or https") }
+        guard isToken(request.method) else { throw .invalidRequest("the method is no token") }
+        guard request.timeout >= 0, request.connectTimeout > 0, request.responseLimit >= 0 else {
+            throw .invalidRequest("a limit is out of range")
+        }
+        if let socket = request.unixSocket {
+            guard !socket.isEmpty, socket.utf8.count <= 107, !socket.utf8.contains(0) else {
+                throw .invalidRequest("a socket's path has 1 to 107 bytes")
+            }
+        }
+        for (name, value) in request.headers {
+            guard isToken(name), value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else {
+                throw .invalidRequest("a header has characters that headers can't have")
+            }
+        }
+    }
+
+    private func isToken(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.allSatisfy { (0x21...0x7E).contains($0) && !"\"(),/:;<=>?@[\\]{}".utf8.contains($0) }
+    }
+
+    private func failure(_ code: CURLcode, _ exchange: Exchange) -> OutboundError {
+        if let limit = exchange.exceeded { return .tooLarge(limit: limit) }
+        let why = handle.explanation(of: code)
+        return switch code {
+        case CURLE_ABORTED_BY_CALLBACK: .cancelled
+        case CURLE_OPERATION_TIMEDOUT: .timedOut
+        case CURLE_URL_MALFORMAT: .invalidRequest(why)
+        case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT: .unreachable(why)
+        case CURLE_SSL_CONNECT_ERROR, CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CERTPROBLEM, CURLE_SSL_CACERT_BADFILE: .untrusted(why)
+        default: .broken(why)
+        }
+    }
+}

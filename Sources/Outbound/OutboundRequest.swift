@@ -1,0 +1,73 @@
+// What goes out and what comes back over HTTP, as values. Nothing is added behind the caller's back: no redirects, no cookies, no proxy,
+// no `User-Agent`, no decompression. All sizes are bytes, all times milliseconds.
+
+package struct OutboundRequest: Sendable {
+    /// A token in upper case (RFC 9110 §9.1).
+    package var method: String
+    /// Absolute, `http` or `https`.
+    package var url: String
+    package var headers: [(name: String, value: String)]
+    /// `nil` sends none; for POST, PUT and PATCH that is an empty one.
+    package var body: [UInt8]?
+    /// The whole exchange, connecting included; 0 means no limit, for streams only.
+    package var timeout: Int
+    package var connectTimeout: Int
+    /// The longest body that is taken; a longer one ends the exchange.
+    package var responseLimit: Int
+    /// Connect to this socket instead of the URL's host.
+    package var unixSocket: String?
+
+    package init(
+        method: String = "GET", url: String, headers: [(name: String, value: String)] = [], body: [UInt8]? = nil, timeout: Int = 30_000,
+        connectTimeout: Int = 5_000, responseLimit: Int = 1 << 20, unixSocket: String? = nil
+    ) {
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+        self.timeout = timeout
+        self.connectTimeout = connectTimeout
+        self.responseLimit = responseLimit
+        self.unixSocket = unixSocket
+    }
+}
+
+package struct OutboundResponse: Sendable {
+    /// Three digits; of several answers (100, then 200) the last.
+    package let status: Int
+    /// Names in lower case, as they came otherwise.
+    package let headers: [(name: String, value: String)]
+    package let body: [UInt8]
+
+    /// The first value of a header whose lower-case name is given.
+    package func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
+}
+
+/// Why there is no answer. The texts name hosts and causes, never credentials, headers or bodies.
+package enum OutboundError: Error, Equatable, Sendable {
+    /// The request itself can't be sent as it is.
+    case invalidRequest(String)
+    /// No connection: the name does not resolve, nobody listens, the socket is missing. Nothing was sent.
+    case unreachable(String)
+    /// The other side could not prove who it is, or TLS failed otherwise. Nothing was sent.
+    case untrusted(String)
+    case timedOut
+    /// The answer's body or headers are longer than allowed.
+    case tooLarge(limit: Int)
+    /// `isCancelled` said so.
+    case cancelled
+    /// The connection broke or spoke something else than HTTP; the request may have been carried out.
+    case broken(String)
+}
+
+extension OutboundError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .invalidRequest(let why): "the request can't be sent: \(why)"
+        case .unreachable(let why), .untrusted(let why), .broken(let why): why
+        case .timedOut: "no complete answer in time"
+        case .tooLarge(let limit): "the answer is larger than \(limit) bytes"
+        case .cancelled: "cancelled"
+        }
+    }
+}

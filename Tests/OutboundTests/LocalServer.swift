@@ -1,0 +1,179 @@
+// A server for one test: plain POSIX sockets, a thread for each connection, stopped with the object.
+import Glibc
+import Synchronization
+
+/// One accepted connection, blocking.
+final class Peer {
+    private let descriptor: Int32
+    private var held: [UInt8] = []
+
+    init(_ descriptor: Int32) { self.descriptor = descriptor }
+
+    deinit { close(descriptor) }
+
+    /// The next line without its end; `nil` when the other side is done.
+    func line() -> String? {
+        while true {
+            if let end = held.firstIndex(of: 0x0A) {
+                defer { held.removeFirst(end + 1) }
+                return String(decoding: held[..<end].filter { $0 != 0x0D }, as: UTF8.self)
+            }
+            guard fill() else { return nil }
+        }
+    }
+
+    func bytes(_ count: Int) -> [UInt8] {
+        while held.count < count, fill() {}
+        defer { held.removeFirst(min(count, held.count)) }
+        return Array(held.prefix(count))
+    }
+
+    /// `false` when the other side is gone.
+    @discardableResult
+    func write(_ text: String) -> Bool {
+        let bytes = Array(text.utf8)
+        return send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
+    }
+
+    /// Blocks until the other side closes.
+    func awaitEnd() { while fill() {} }
+
+    private func fill() -> Bool {
+        var room = [UInt8](repeating: 0, count: 65536)
+        let count = recv(descriptor, &room, room.count, 0)
+        guard count > 0 else { return false }
+        held.append(contentsOf: room[..<count])
+        return true
+    }
+}
+
+final class LocalServer: Sendable {
+    private let listener: Int32
+    private let path: String?
+    let port: Int
+    private let accepted = Mutex(0)
+
+    /// Connections so far.
+    var connections: Int { accepted.withLock { $0 } }
+
+    /// On a free port of 127.0.0.1, or on a unix socket.
+    init(unixSocket path: String? = nil, serve: @escaping @Sendable (Peer) -> Void) {
+        self.path = path
+        let listener = socket(path == nil ? AF_INET : AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        self.listener = listener
+        if let path {
+            var address = sockaddr_un()
+            address.sun_family = sa_family_t(AF_UNIX)
+            withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+            let bound = withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+            }
+            precondition(bound == 0)
+            port = 0
+        } else {
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+            var count = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let bound = withUnsafeMutablePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(listener, $0, count) == 0 && getsockname(listener, $0, &count) == 0
+                }
+            }
+            precondition(bound)
+            port = Int(UInt16(bigEndian: address.sin_port))
+        }
+        precondition(listen(listener, 16) == 0)
+        inThread { [weak self] in
+            while true {
+                let descriptor = accept(listener, nil, nil)
+                guard descriptor >= 0 else { break }
+                self?.accepted.withLock { $0 += 1 }
+                inThread { serve(Peer(descriptor)) }
+            }
+            close(listener)
+        }
+    }
+
+    deinit {
+        shutdown(listener, Int32(SHUT_RDWR))
+        if let path { unlink(path) }
+    }
+
+    /// A request as it came.
+    struct Received: Sendable {
+        let line: String
+        let headers: [String]
+        let body: [UInt8]
+    }
+
+    /// An HTTP/1.1 server that keeps connections; the answer is the whole text on the wire.
+    static func http(unixSocket path: String? = nil, answer: @escaping @Sendable (Received) -> String) -> LocalServer {
+        LocalServer(unixSocket: path) { peer in
+            while let request = received(peer) { guard peer.write(answer(request)) else { return } }
+        }
+    }
+
+    /// The next request, `nil` at the end of the connection.
+    static func received(_ peer: Peer) -> Received? {
+        guard let line = peer.line() else { return nil }
+        var headers: [String] = []
+        while let header = peer.line(), !header.isEmpty { headers.append(header) }
+        let length = headers.first { $0.lowercased().hasPrefix("content-length:") }?.split(separator: " ").last.flatMap { Int($0) } ?? 0
+        return Received(line: line, headers: headers, body: peer.bytes(length))
+    }
+}
+
+/// An answer with its length.
+func ok(_ body: String, status: String = "200 OK", _ headers: String...) -> String {
+    "HTTP/1.1 \(status)\r\n\(headers.map { $0 + "\r\n" }.joined())Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
+}
+
+private final class Work {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+}
+
+func inThread(_ run: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    let started = pthread_create(
+        &thread, nil,
+        { context in
+            if let context { Unmanaged<Work>.fromOpaque(context).takeRetainedValue().run() }
+            return nil
+        }, Unmanaged.passRetained(Work(run)).toOpaque())
+    precondition(started == 0)
+    pthread_detach(thread)
+}
+
+/// What a server's threads saw, in order.
+final class Recorder<Value: Sendable>: Sendable {
+    private let held = Mutex<[Value]>([])
+    var values: [Value] { held.withLock { $0 } }
+    func add(_ value: Value) { held.withLock { $0.append(value) } }
+}
+
+/// A folder that is gone with the object, whatever lies in it.
+final class Folder: Sendable {
+    let path: String
+
+    init() {
+        var template = Array("/tmp/outbound-XXXXXX".utf8CString)
+        path = String(cString: mkdtemp(&template))
+    }
+
+    var names: [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            names.append(withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
+        }
+        return names.filter { $0 != "." && $0 != ".." }.sorted()
+    }
+
+    deinit {
+        for name in names { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+}
