@@ -6,7 +6,7 @@ import HTTP
 package enum Event: Sendable {
     /// route: the pattern (`/instances/:id`), never the path, which may hold secrets.
     case answered(requestID: String, method: String, route: String, status: Int, microseconds: Int, cause: String?)
-    case pool(name: String, what: String)
+    case pool(what: String)
     case job(kind: String, subject: String, what: String)
     case started(program: String)
     case stopped(program: String)
@@ -21,7 +21,7 @@ package enum Event: Sendable {
             ]
             if let cause { fields = fields.adding(["cause": .string(cause)]) }
             return fields
-        case .pool(let name, let what): return ["event": "pool", "pool": .string(name), "what": .string(what)]
+        case .pool(let what): return ["event": "pool", "what": .string(what)]
         case .job(let kind, let subject, let what):
             return ["event": "job", "kind": .string(kind), "subject": .string(subject), "what": .string(what)]
         case .started(let program): return ["event": "started", "program": .string(program)]

@@ -49,8 +49,7 @@ extension Instances {
         let count = ports.count { $0.host == 0 }
         guard count > 0 else { return ports }
         let taken = busy.union(ports.map(\.host)).sorted()
-        var row = try context.query("select free_ports(\(count), \(taken)::int[])")[0]
-        var free: [Int] = row.next()
+        var free = try context.query("select free_ports(\(count), \(taken)::int[])").scalar([Int].self) ?? []
         guard free.count == count else { throw APIError.conflict("No free host port is left") }
         return ports.map { $0.host == 0 ? PortMapping(host: free.removeLast(), container: $0.container) : $0 }
     }

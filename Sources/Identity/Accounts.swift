@@ -134,7 +134,6 @@ package struct Accounts {
     }
 
     private func holds(_ question: SQL) throws -> Bool {
-        var row = try connection.begin().commit(question)[0]
-        return row.next()
+        try connection.begin().commit(question).scalar() ?? false
     }
 }

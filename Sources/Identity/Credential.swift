@@ -39,7 +39,9 @@ package struct Credential: Sendable {
 package enum APIKey {
     package static let prefix = "thecloud_"
 
-    @Sendable package static func resolve(_ headers: Headers) throws(APIError) -> Credential? {
+    package static let resolver: Credential.Resolver = resolve
+
+    @Sendable private static func resolve(_ headers: Headers) throws(APIError) -> Credential? {
         guard let text = headers["x-api-key"] ?? bearerToken(headers, prefix: prefix) else { return nil }
         guard KeyText.isWellFormed(text, prefix: prefix) else { throw .invalidCredentials }
         return Credential(hash: KeyText.digest(text))

@@ -56,8 +56,8 @@ package final class Cron: Sendable {
         guard let engine = Engine(host: config.dockerHost) else { preconditionFailure("Config has checked DOCKER_HOST") }
         while !stopping.load(ordering: .relaxed) {
             do {
-                var row = try connection.begin().commit("select id from installation")[0]
-                return Workbench(config: config, connection: connection, engine: engine, names: EngineNames(stack: row.next()))
+                guard let stack = try connection.begin().commit("select id from installation").scalar(ID.self) else { return nil }
+                return Workbench(config: config, connection: connection, engine: engine, names: EngineNames(stack: stack))
             } catch {
                 Event.trouble("waiting for the database: \(error)").log()
                 pause(seconds: 1)

@@ -91,20 +91,20 @@ struct InstanceConvergence {
             try removeContainer()
             return .again(seconds: 0)
         case ("STOPPED", .running), ("STOPPED", .paused):
-            if present.state == .paused { try tolerating { () throws(EngineError) in try bench.engine.unpause(container) } }
-            try tolerating { () throws(EngineError) in try bench.engine.stop(container, timeout: Self.stopSeconds) }
+            if present.state == .paused { try tolerating { try bench.engine.unpause(container) } }
+            try tolerating { try bench.engine.stop(container, timeout: Self.stopSeconds) }
             try report("STOPPED", reason: nil, wish)
         case ("STOPPED", _):
             try report("STOPPED", reason: nil, wish)
         case ("RUNNING", .running):
             try report("RUNNING", reason: nil, wish, address: present.addresses.values.first)
         case ("RUNNING", .paused):
-            try tolerating { () throws(EngineError) in try bench.engine.unpause(container) }
+            try tolerating { try bench.engine.unpause(container) }
             return .again(seconds: 0)
         case ("PAUSED", .paused):
             try report("PAUSED", reason: nil, wish, address: present.addresses.values.first)
         case ("PAUSED", .running):
-            try tolerating { () throws(EngineError) in try bench.engine.pause(container) }
+            try tolerating { try bench.engine.pause(container) }
             return .again(seconds: 0)
         case (_, .exited) where wish.status == "RUNNING" || wish.status == "PAUSED":
             return try revive(present, wish)
@@ -117,12 +117,13 @@ struct InstanceConvergence {
 
     /// A container that ended without being asked to: started again, later each time, and given up when it keeps ending early.
     private func revive(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
-        var answer = try bench.connection.begin().commit(
+        let restarts = try bench.connection.begin().commit(
             """
             update instances set restarts = case when \(present.finishedAt)::timestamptz - \(present.startedAt)::timestamptz
             > interval '1 minute' then 1 else restarts + 1 end where id = \(id) returning restarts
-            """)
-        guard let restarts: Int = answer.popFirstValue() else { return .again(seconds: 0) }
+            """
+        ).scalar(Int.self)
+        guard let restarts else { return .again(seconds: 0) }
         guard restarts <= Self.restartLimit else { throw Failure(reason: ending(of: present)) }
         if restarts > 1 {
             try report("STARTING", reason: "Restarting: \(ending(of: present))", wish)
@@ -145,7 +146,7 @@ struct InstanceConvergence {
     }
 
     private func removeContainer() throws {
-        try tolerating { () throws(EngineError) in try bench.engine.remove(container, force: true) }
+        try tolerating { try bench.engine.remove(container, force: true) }
     }
 
     private func create(_ wish: Wish) throws {
@@ -162,10 +163,12 @@ struct InstanceConvergence {
         spec.hostname = wish.name
         do {
             _ = try bench.engine.createContainer(spec)
-        } catch .conflict {
-            return  // Made by an earlier attempt.
-        } catch .other(let status, let message) where status == 400 {
-            throw Failure(reason: "The container can't be made: \(message)")
+        } catch {
+            switch error {
+            case .conflict: return  // Made by an earlier attempt.
+            case .other(400, let message): throw Failure(reason: "The container can't be made: \(message)")
+            default: throw error
+            }
         }
     }
 
@@ -173,7 +176,7 @@ struct InstanceConvergence {
         guard try !bench.engine.imageExists(image) else { return }
         do {
             try bench.engine.pull(image, timeout: 240_000)
-        } catch .unreachable(let why) {
+        } catch EngineError.unreachable(let why) {
             throw EngineError.unreachable(why)
         } catch {
             throw Failure(reason: "The image \(image) can't be pulled: \(error)")
@@ -192,14 +195,17 @@ struct InstanceConvergence {
     private func start(_ wish: Wish) throws {
         do {
             try bench.engine.start(container)
-        } catch .notModified {
-            return
-        } catch .portTaken(let message) {
-            // The port stands in the container, so with other ports it has to be made anew.
-            try removeContainer()
-            guard try pickPortsAnew() else { throw Failure(reason: "A host port is in use on this machine: \(message)") }
-        } catch .other(let status, let message) where status == 400 || status == 500 {
-            throw Failure(reason: "The container can't be started: \(message)")
+        } catch {
+            switch error {
+            case .notModified: return
+            case .portTaken(let message):
+                // The port stands in the container, so with other ports it has to be made anew.
+                try removeContainer()
+                guard try pickPortsAnew() else { throw Failure(reason: "A host port is in use on this machine: \(message)") }
+            case .other(400, let message), .other(500, let message):
+                throw Failure(reason: "The container can't be started: \(message)")
+            default: throw error
+            }
         }
     }
 
@@ -228,10 +234,10 @@ struct InstanceConvergence {
     }
 
     /// Docker says "not modified", "not found" or "conflict" where the step was made already, or is overtaken; the next look tells.
-    private func tolerating(_ step: () throws(EngineError) -> Void) throws(EngineError) {
+    private func tolerating(_ step: () throws -> Void) throws {
         do {
             try step()
-        } catch .notModified, .notFound, .conflict {
+        } catch EngineError.notModified, EngineError.notFound, EngineError.conflict {
             return
         }
     }

@@ -10,8 +10,8 @@ enum PasswordResetMail {
     static let job = Job(kind: "password_reset_mail", lane: .mail, attempts: 12, patience: 600) { bench, subject in
         guard let owner = ID(subject) else { return .done }
         let rows = try bench.connection.begin().commit("select email, name from users where id = \(owner)")
-        guard var row = rows.first else { return .done }
-        let (email, name): (String, String) = (row.next(), row.next())
+        guard var row = rows.first, let address = MailAddress(row.next(String.self)) else { return .done }
+        let name: String = row.next()
         let token = KeyText.make(prefix: "reset_")
         let transaction = try bench.connection.begin()
         try transaction.send("delete from password_resets where owner_id = \(owner)")
@@ -20,14 +20,14 @@ enum PasswordResetMail {
             insert into password_resets (token_hash, owner_id, expires_at)
             values (\(SHA256.digest(token)), \(owner), now() + interval '1 hour')
             """)
-        try Mail.send(message(to: email, name: name, token: token, config: bench.config), via: bench.config.mailTransport)
+        try Mail.send(message(to: address, name: name, token: token, config: bench.config), via: bench.config.mailTransport)
         return .done
     }
 
     /// The token stands behind `#`, which browsers never send: no log on the way sees it.
-    private static func message(to email: String, name: String, token: String, config: Config) throws -> MailMessage {
+    private static func message(to address: MailAddress, name: String, token: String, config: Config) throws -> MailMessage {
         try MailMessage(
-            from: config.mailFrom, to: email, subject: "Reset your password",
+            from: config.mailFrom, to: address, subject: "Reset your password",
             text: """
                 Hello \(name),
 

@@ -24,6 +24,12 @@ package final class Rows: RandomAccessCollection {
     /// Rows that an insert, update or delete touched.
     package var affected: Int { Int(String(cString: PQcmdTuples(result))) ?? 0 }
 
+    /// The first column of the first row; `nil` when there is no row, or it is null.
+    package func scalar<Value: Column>(_ type: Value.Type = Value.self) -> Value? {
+        guard var row = first else { return nil }
+        return row.next()
+    }
+
     fileprivate func bytes(_ row: Int32, _ column: Int32) -> UnsafeBufferPointer<UInt8>? {
         precondition(column < PQnfields(result), "the row has no column \(column)")
         guard PQgetisnull(result, row, column) == 0, let start = PQgetvalue(result, row, column) else { return nil }

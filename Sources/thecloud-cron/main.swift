@@ -1,1 +1,16 @@
-// Grows in its own commit.
+// thecloud-cron: the background process. Any number of them may run beside each other.
+import API
+import Foundation
+import Jobs
+import System
+
+do {
+    let config = try Config(ProcessInfo.processInfo.environment, database: "THECLOUD_CRON_DATABASE_URL")
+    if let user = config.users.cron { try Privileges.become(user) }
+    Event.started(program: "thecloud-cron").log()
+    Cron(config).run()
+    Event.stopped(program: "thecloud-cron").log()
+} catch {
+    FileHandle.standardError.write(Data("thecloud-cron: \(error)\n".utf8))
+    exit(1)
+}

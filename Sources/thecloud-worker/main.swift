@@ -1,1 +1,31 @@
-// Grows in its own commit.
+// thecloud-worker: the FastCGI pool. Alone it is the master; `--child POOL` is how the master starts the others; `--routes` prints the routes.
+import API
+import Cloud
+import Docker
+import FastCGI
+import Foundation
+import HTTP
+import Identity
+import Postgres
+
+do {
+    let dispatcher = try Dispatcher(CloudSurface.routes, resolvers: [APIKey.resolver])
+    let arguments = CommandLine.arguments.dropFirst()
+    if arguments.first == "--routes" {
+        for route in dispatcher.routes { FileHandle.standardOutput.write(Data((route.line + "\n").utf8)) }
+        exit(0)
+    }
+    let config = try Config(ProcessInfo.processInfo.environment)
+    if arguments.first == "--child", let pool = config.pools.first(where: { $0.pool.rawValue == arguments.last }) {
+        Child.serve(pool: pool.fastCGI(config), log: PoolEvent.log) {
+            let engine = pool.pool == .long ? Engine(host: config.dockerHost) : nil
+            let equipment = Equipment(config: config, connection: Connection(url: config.databaseURL), engine: engine)
+            return { dispatcher.respond(to: $0, with: equipment) }
+        }
+    }
+    Event.started(program: "thecloud-worker").log()
+    exit(try Master.run(pools: config.pools.map { $0.fastCGI(config) }, arguments: { ["--child", $0.name] }, log: PoolEvent.log))
+} catch {
+    FileHandle.standardError.write(Data("thecloud-worker: \(error)\n".utf8))
+    exit(1)
+}
