@@ -110,14 +110,18 @@ package final class Engine {
         return "/v\(try negotiated())\(path)\(pairs.isEmpty ? "" : "?")\(pairs)"
     }
 
-    /// 1.41 is Debian 12's engine, 1.44 the oldest that engines since 29 speak; what we use is the same in both.
     private func negotiated() throws(EngineError) -> String {
         if let version { return version }
-        let newest = try exchange("GET", "/_ping", timeout: 2_000).header("api-version") ?? ""
-        let parts = newest.split(separator: ".").compactMap { Int($0) }
-        let chosen = parts.count == 2 && (parts[0], parts[1]) >= (1, 44) ? "1.44" : "1.41"
+        let chosen = Self.version(newest: try exchange("GET", "/_ping", timeout: 2_000).header("api-version") ?? "")
         version = chosen
         return chosen
+    }
+
+    /// What to speak with an engine whose newest version is given: 1.41 is Debian 12's engine, 1.44 the oldest that engines since 29 speak;
+    /// what we use is the same in both.
+    static func version(newest: String) -> String {
+        let parts = newest.split(separator: ".").compactMap { Int($0) }
+        return parts.count == 2 && (parts[0], parts[1]) >= (1, 44) ? "1.44" : "1.41"
     }
 
     private func exchange(_ method: String, _ target: String, body: JSON? = nil, timeout: Int) throws(EngineError) -> OutboundResponse {

@@ -28,7 +28,7 @@ package enum EngineError: Error, Equatable, Sendable {
         self =
             switch status {
             case 304: .notModified
-            case 404 where text.contains("no such image") || text.contains("manifest") || text.contains("pull access denied"):
+            case 404 where ["no such image", "manifest for ", "manifest unknown", "pull access"].contains { text.contains($0) }:
                 .imageMissing(message)
             case 404: .notFound
             case _ where text.contains("port is already allocated"): .portTaken(message)

@@ -1,4 +1,5 @@
 // An HTTP client over one libcurl handle: synchronous, for one thread at a time, connections are kept and reused.
+// The process must ignore SIGPIPE: a peer that goes away while TLS is written would end it.
 // A request on a kept connection that turns out to be dead is sent again by libcurl, as long as no byte of an answer came.
 import CCurl
 
@@ -62,9 +63,9 @@ package final class HTTPClient {
         }
     }
 
-    /// libcurl's own additions (`Expect`, a form's `Content-Type`) are taken away; `Name;` is how it wants an empty value.
+    /// libcurl's own additions (`Expect`, a form's `Content-Type`) are taken away; `Name;` is how it wants an empty or blank value.
     private func headerLines(_ request: OutboundRequest) -> [String] {
-        var lines = request.headers.map { $0.value.isEmpty ? "\($0.name);" : "\($0.name): \($0.value)" }
+        var lines = request.headers.map { $0.value.allSatisfy(\.isWhitespace) ? "\($0.name);" : "\($0.name): \($0.value)" }
         for name in ["expect", "content-type"] where !request.headers.contains(where: { $0.name.lowercased() == name }) {
             lines.append("\(name):")
         }
@@ -74,10 +75,11 @@ package final class HTTPClient {
     private func check(_ request: OutboundRequest) throws(OutboundError) {
         let url = request.url.utf8
         guard request.url.lowercased().hasPrefix("http://") || request.url.lowercased().hasPrefix("https://"),
-            url.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
+            url.allSatisfy({ $0 > 0x20 && $0 != 0x7F }), url.count <= 1 << 16
         else { throw .invalidRequest("the URL is not absolute http or https") }
         guard isToken(request.method) else { throw .invalidRequest("the method is no token") }
-        guard request.timeout >= 0, request.connectTimeout > 0, request.responseLimit >= 0 else {
+        let times = 0...Int(Int32.max)
+        guard times.contains(request.timeout), times.contains(request.connectTimeout), request.responseLimit >= 0 else {
             throw .invalidRequest("a limit is out of range")
         }
         if let socket = request.unixSocket {
@@ -88,6 +90,10 @@ package final class HTTPClient {
         for (name, value) in request.headers {
             guard isToken(name), value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else {
                 throw .invalidRequest("a header has characters that headers can't have")
+            }
+            // Another length than the body's would make the next request on the connection part of this one.
+            guard !["content-length", "transfer-encoding"].contains(name.lowercased()) else {
+                throw .invalidRequest("the body's length is not for the caller to announce")
             }
         }
     }

@@ -33,7 +33,7 @@ package enum MailError: Error, Equatable, Sendable {
 
 package enum Mail {
     /// Hands the message over; returns when the relay has taken responsibility for it, or the file is on the disk.
-    /// - Parameter timeout: milliseconds for all of it.
+    /// - Parameter timeout: milliseconds for all of it, 1–600000.
     package static func send(_ message: MailMessage, via transport: MailTransport, timeout: Int = 30_000) throws(MailError) {
         switch transport {
         case .smtp(let url): try relay(message, url, timeout)
@@ -49,8 +49,11 @@ package enum Mail {
 
     private static func relay(_ message: MailMessage, _ url: String, _ timeout: Int) throws(MailError) {
         let scheme = url.lowercased()
-        guard scheme.hasPrefix("smtp://") || scheme.hasPrefix("smtps://"), !url.utf8.contains(0) else { throw .badTransport }
+        guard scheme.hasPrefix("smtp://") || scheme.hasPrefix("smtps://"), !url.utf8.contains(0), url.utf8.count < 4096 else {
+            throw .badTransport
+        }
         let handle = EasyHandle()
+        let timeout = min(max(timeout, 1), 600_000)
         handle.reset(protocols: "smtp,smtps", timeout: timeout, connectTimeout: min(timeout, 10_000), caFile: nil)
         handle.set(CURLOPT_URL, url)
         handle.set(CURLOPT_USE_SSL, Int(CURLUSESSL_TRY.rawValue))

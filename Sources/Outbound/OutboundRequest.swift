@@ -4,13 +4,15 @@
 package struct OutboundRequest: Sendable {
     /// A token in upper case (RFC 9110 §9.1).
     package var method: String
-    /// Absolute, `http` or `https`.
+    /// Absolute, `http` or `https`, at most 64 KiB.
     package var url: String
+    /// Anything but `Content-Length` and `Transfer-Encoding`.
     package var headers: [(name: String, value: String)]
     /// `nil` sends none; for POST, PUT and PATCH that is an empty one.
     package var body: [UInt8]?
     /// The whole exchange, connecting included; 0 means no limit, for streams only.
     package var timeout: Int
+    /// 0 is libcurl's own, five minutes.
     package var connectTimeout: Int
     /// The longest body that is taken; a longer one ends the exchange.
     package var responseLimit: Int

@@ -26,6 +26,8 @@ struct ReadingTests {
         (304, "", EngineError.notModified), (404, "No such container: x", .notFound), (404, "network x not found", .notFound),
         (404, "No such image: x:latest", .imageMissing("No such image: x:latest")),
         (404, "manifest for x:1 not found: manifest unknown", .imageMissing("manifest for x:1 not found: manifest unknown")),
+        (404, "No such container: manifest", .notFound),
+        (404, "pull access denied for x, repository does not exist", .imageMissing("pull access denied for x, repository does not exist")),
         (409, "Conflict. The container name is already in use", .conflict("Conflict. The container name is already in use")),
         (403, "Pool overlaps with other one on this address space", .poolOverlap("Pool overlaps with other one on this address space")),
         (500, "Bind for 0.0.0.0:80 failed: port is already allocated", .portTaken("Bind for 0.0.0.0:80 failed: port is already allocated")),
@@ -34,6 +36,11 @@ struct ReadingTests {
     ])
     func errors(status: Int, message: String, error: EngineError) {
         #expect(EngineError(status: status, message: message) == error)
+    }
+
+    @Test(arguments: [("1.41", "1.41"), ("1.43", "1.41"), ("1.44", "1.44"), ("1.52", "1.44"), ("2.0", "1.44"), ("", "1.41")])
+    func versions(newest: String, spoken: String) {
+        #expect(Engine.version(newest: newest) == spoken)
     }
 
     @Test func escaping() {
