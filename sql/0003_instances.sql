@@ -14,7 +14,8 @@ create table networks (
     constraint networks_apart exclude using gist (network_cidr inet_ops with &&)
 );
 call protect('networks');
-grant select, insert, delete on networks to thecloud_cron;
+-- update: for locking a row.
+grant select, insert, update, delete on networks to thecloud_cron;
 
 create table instances (
     id uuid not null constraint instances_id unique,

@@ -51,7 +51,7 @@ package final class Context {
     /// - Throws: `internalFailure` outside the long pool: the route's pool is wrong then.
     package var engine: Engine {
         get throws(APIError) {
-            guard let engine = equipment.engine else { throw .internalFailure(cause: "\(route.path) needs the engine, which this pool may not use") }
+            guard let engine = equipment.engine else { throw .internalFailure(cause: "\(route.path) is served outside the long pool") }
             return engine
         }
     }

@@ -89,7 +89,7 @@ extension Rule where Value == InstanceType {
 }
 
 extension Rule where Value == [PortMapping] {
-    static let ports = Rule("must be up to 10 pairs host:container such as 80:80,0:443; ports are 1–65535, host 0 picks a free one") { json in
+    static let ports = Rule("must be up to 10 pairs host:container such as 80:80,0:443; ports 1–65535, host 0 picks a free one") { json in
         guard let text = json.string else { return nil }
         if text.isEmpty { return [] }
         let mappings = text.split(separator: ",", omittingEmptySubsequences: false).map { pair -> PortMapping? in
@@ -123,7 +123,9 @@ extension Rule where Value == [String] {
     /// A list of arguments, or one line for the shell.
     static let command = Rule("must be a shell line or a list of 1–100 arguments, 64 KiB in all") { json in
         let arguments = json.string.map { ["/bin/sh", "-c", $0] } ?? json.array?.compactMap(\.string)
-        guard let arguments, (1...100).contains(arguments.count), json.array.map({ $0.count == arguments.count }) ?? true else { return nil }
+        guard let arguments, (1...100).contains(arguments.count), json.array.map({ $0.count == arguments.count }) ?? true else {
+            return nil
+        }
         return arguments.reduce(0) { $0 + $1.utf8.count } <= 65536 && !arguments[0].isEmpty ? arguments : nil
     }
 }

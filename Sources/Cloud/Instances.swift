@@ -107,7 +107,10 @@ enum Instances {
         }
     }
 
-    private static let nameTaken = ["instances_name_taken": APIError.alreadyExists("You have an instance of this name already")]
+    private static let refusals: [String: APIError] = [
+        "instances_name_taken": .alreadyExists("You have an instance of this name already"),
+        "instance_ports_taken": .conflict("A host port is held by another instance"),
+    ]
 
     private static func list(_ context: Context) throws -> Response {
         let page = try Page(context.request.query)
@@ -140,9 +143,7 @@ enum Instances {
                 \(draft.ports.map { $0.host == 0 ? 1 : 0 })::int[]::boolean[])
             )
             select \(Instance.columns) from made
-            """,
-            refusals: nameTaken.merging(["instance_ports_taken": .conflict("A host port is held by another instance")]) { first, _ in first }
-        )
+            """, refusals: refusals)
         return .created(["data": Instance(rows[0]).json])
     }
 
@@ -168,7 +169,7 @@ enum Instances {
             status = case when \(change.desired) = 'RUNNING' and status in ('STOPPED', 'ERROR') then 'STARTING' else status end,
             status_reason = case when \(change.desired) = 'RUNNING' then null else status_reason end, restarts = 0
             where id = \(id) returning \(Instance.columns)
-            """, refusals: nameTaken)
+            """, refusals: refusals)
         return .json(["data": Instance(rows[0]).json])
     }
 
@@ -203,6 +204,8 @@ extension Instances.Instance {
             default: [String]()
             }
         let isEarly = wish == "PAUSED" && status == "STARTING"
-        guard targets.contains(wish), !isEarly else { throw .conflict("An instance that is \(isEarly ? status : present) can't become \(wish)") }
+        guard targets.contains(wish), !isEarly else {
+            throw .conflict("An instance that is \(isEarly ? status : present) can't become \(wish)")
+        }
     }
 }

@@ -21,9 +21,13 @@ struct Networks {
     func ensure(for owner: ID) throws -> String {
         var refused: [String] = []
         while refused.count < Self.refusalLimit {
+            guard try reserve(for: owner, besides: refused) else { continue }
             let transaction = try bench.connection.begin()
             do {
-                let (id, block) = try claim(for: owner, besides: refused, transaction)
+                guard let (id, block) = try lock(of: owner, transaction) else {
+                    transaction.rollback()
+                    continue
+                }
                 let name = bench.names.network(id)
                 if try make(name, block: block, id: id, owner: owner) {
                     try transaction.commit()
@@ -31,8 +35,6 @@ struct Networks {
                 }
                 refused.append(block)
                 _ = try transaction.commit("delete from networks where owner_id = \(owner) and id = \(id)")
-            } catch let error as DatabaseError where error.constraint == "networks_apart" {
-                continue  // Another owner took the block at the same moment.
             } catch {
                 transaction.rollback()
                 throw error
@@ -41,23 +43,33 @@ struct Networks {
         throw PoolExhausted()
     }
 
-    /// The owner's row, locked; with the first block that nobody has when it is new.
-    private func claim(for owner: ID, besides refused: [String], _ transaction: Transaction) throws -> (ID, block: String) {
+    /// Sees to it that the owner has a row, with the first block that nobody has when it is new; committed before the engine is asked,
+    /// so that whoever looks for networks without a row never takes this one for an orphan.
+    /// - Returns: false when another owner took the block at the same moment.
+    private func reserve(for owner: ID, besides refused: [String]) throws -> Bool {
         let pool = bench.config.networkPool
         let count = 1 << (Self.prefixLength - pool.prefixLength)
-        try transaction.send(
-            """
-            insert into networks (id, owner_id, network_cidr)
-            select \(bench.newID()), \(owner), block from (
-                select set_masklen((host(\(pool.description)::cidr)::inet + n * \(1 << (32 - Self.prefixLength))::bigint), \(Self.prefixLength))::cidr
-                from generate_series(0, \(count - 1)::bigint) n) as candidates (block)
-            where not exists (select from networks where owner_id = \(owner)) and block::text <> all (\(refused)::text[])
-            and not exists (select from networks where network_cidr && block)
-            limit 1 on conflict (owner_id) do nothing
-            """)
-        guard var row = try transaction.query("select id, network_cidr from networks where owner_id = \(owner) for update").first else {
-            throw PoolExhausted()
+        do {
+            _ = try bench.connection.begin().commit(
+                """
+                insert into networks (id, owner_id, network_cidr)
+                select \(bench.newID()), \(owner), block from (
+                    select set_masklen(host(\(pool.description)::cidr)::inet + n * \(1 << (32 - Self.prefixLength))::bigint,
+                        \(Self.prefixLength))::cidr from generate_series(0, \(count - 1)::bigint) n) as candidates (block)
+                where not exists (select from networks where owner_id = \(owner)) and block::text <> all (\(refused)::text[])
+                and not exists (select from networks where network_cidr && block)
+                limit 1 on conflict (owner_id) do nothing
+                """)
+            return true
+        } catch {
+            guard error.constraint == "networks_apart" else { throw error }
+            return false
         }
+    }
+
+    private func lock(of owner: ID, _ transaction: Transaction) throws -> (ID, block: String)? {
+        let rows = try transaction.query("select id, network_cidr from networks where owner_id = \(owner) for update")
+        guard var row = rows.first else { return nil }
         return (row.next(), row.next())
     }
 
