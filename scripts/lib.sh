@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # Shared by the scripts, sourced after "set -euo pipefail": messages, settings, the state folder, packages, processes, PostgreSQL, Docker, nginx.
 
+umask 022
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 readonly REPO
 
@@ -47,16 +48,11 @@ load_settings() {
     default THECLOUD_KEY_RATE ''
     default THECLOUD_TRUSTED_PROXIES ''
     default THECLOUD_EGRESS_ALLOW 127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7
-    default THECLOUD_SECRET_FILE "$STATE/secret"
     default THECLOUD_USER thecloud
     default THECLOUD_LONG_USER thecloud-long
     default THECLOUD_CRON_USER thecloud-cron
     default THECLOUD_SOCKET_GROUP www-data
-    export THECLOUD_STATE=$STATE
-    export THECLOUD_RUN=$STATE/run
-    export THECLOUD_DATABASE_URL="postgresql:///thecloud?host=$STATE/run/pg&user=thecloud_api"
-    export THECLOUD_CRON_DATABASE_URL="postgresql:///thecloud?host=$STATE/run/pg&user=thecloud_cron"
-    OPERATOR_URL="postgresql:///thecloud?host=$STATE/run/pg&user=postgres"
+    settle_paths
 
     local pattern
     for name in THECLOUD_HTTP_PORT THECLOUD_HTTPS_PORT THECLOUD_AUTH_BURST THECLOUD_AUTH_RATE THECLOUD_KEY_RATE THECLOUD_TRUSTED_PROXIES; do
@@ -68,6 +64,16 @@ load_settings() {
         [[ ${!name} =~ $pattern ]] || die "$name=${!name} is not understood" "it must match $pattern"
     done
     [[ -n $THECLOUD_AUTH_RATE ]] || die "THECLOUD_AUTH_RATE must not be empty" "for example 5r/m"
+}
+
+# All that follows from where the state folder is.
+settle_paths() {
+    export THECLOUD_STATE=$STATE
+    export THECLOUD_RUN=$STATE/run
+    export THECLOUD_DATABASE_URL="postgresql:///thecloud?host=$STATE/run/pg&user=thecloud_api"
+    export THECLOUD_CRON_DATABASE_URL="postgresql:///thecloud?host=$STATE/run/pg&user=thecloud_cron"
+    [[ $CHOSEN == *THECLOUD_SECRET_FILE* ]] || export THECLOUD_SECRET_FILE=$STATE/secret
+    OPERATOR_URL="postgresql:///thecloud?host=$STATE/run/pg&user=postgres"
 }
 
 default() { [[ -v $1 ]] || export "$1=$2"; }
@@ -115,8 +121,7 @@ place_state() {
         install -d -m 755 /var/lib/thecloud "$(dirname "$wanted")"
         install -d -m 755 "$STATE"
         ln -sfn "$STATE" "$wanted"
-        [[ $THECLOUD_SECRET_FILE != "$wanted"/* ]] || unset THECLOUD_SECRET_FILE
-        load_settings
+        settle_paths
     fi
     install -d -m 755 "$STATE" "$STATE/bin" "$STATE/run" "$STATE/nginx"
     install -d -m 750 "$STATE/log"
@@ -169,6 +174,33 @@ make_users() {
     # Only these two may speak to the engine.
     usermod --append --groups docker "$THECLOUD_LONG_USER"
     usermod --append --groups docker "$THECLOUD_CRON_USER"
+}
+
+# --- Swift -----------------------------------------------------------------------------------------------------------------------
+
+find_swift() {
+    local place home
+    home=$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)
+    for place in '' /opt/swift/usr/bin /usr/share/swift/usr/bin "$home/.local/share/swiftly/bin"; do
+        if PATH=${place:+$place:}$PATH command -v swift >/dev/null; then
+            export PATH=${place:+$place:}$PATH
+            break
+        fi
+    done
+    command -v swift >/dev/null ||
+        die "there is no Swift toolchain on PATH" "install Swift 6 from https://www.swift.org/install/linux/" \
+            "with sudo: start scripts/up without it (it asks for root itself), or say sudo env \"PATH=\$PATH\" scripts/up"
+    [[ $(as_invoker swift --version 2>/dev/null) =~ Swift\ version\ ([0-9]+) && ${BASH_REMATCH[1]} -ge 6 ]] ||
+        die "Swift 6 or newer is needed" "found: $(as_invoker swift --version 2>&1 | head -1)"
+}
+
+# Builds belong to the user who owns the checkout, also under sudo.
+as_invoker() {
+    if [[ -n ${SUDO_UID:-} && $SUDO_UID != 0 && $(stat -c %u "$REPO") == "$SUDO_UID" ]]; then
+        runuser -u "$SUDO_USER" -- env "PATH=$PATH" "HOME=$(getent passwd "$SUDO_USER" | cut -d: -f6)" "$@"
+    else
+        "$@"
+    fi
 }
 
 # --- Processes ------------------------------------------------------------------------------------------------------------------
