@@ -65,19 +65,16 @@ package final class Context {
 
     /// The body, judged by media type, size and syntax.
     package func fields() throws(APIError) -> Fields {
-        let bytes: [UInt8]
-        switch request.body {
-        case .bytes(let all): bytes = all
-        case .tooLarge: throw .bodyTooLarge(limit: route.bodyLimit)
-        case .truncated: throw .malformedBody("The body is shorter than its Content-Length")
-        }
-        if bytes.isEmpty {
+        if case .bytes([]) = request.body {
             if case .optionalJSON = route.input { return try Fields([:]) }
             throw .malformedBody("A JSON body is needed")
         }
         guard isJSON else { throw .unsupportedMediaType(expected: "application/json") }
-        guard bytes.count <= route.bodyLimit else { throw .bodyTooLarge(limit: route.bodyLimit) }
-        return try Fields(try JSON(parsing: bytes))
+        switch request.body {
+        case .bytes(let bytes) where bytes.count <= route.bodyLimit: return try Fields(try JSON(parsing: bytes))
+        case .bytes, .tooLarge: throw .bodyTooLarge(limit: route.bodyLimit)
+        case .truncated: throw .malformedBody("The body is shorter than its Content-Length")
+        }
     }
 
     /// curl's default for `-d` is form data; a JSON route does not guess.

@@ -69,7 +69,14 @@ package final class Transaction {
     /// Takes one answer.
     /// - Returns: true when it was the sync.
     private func receive() throws(DatabaseError) -> Bool {
-        switch try connection.receive() {
+        let answer: Connection.Answer
+        do {
+            answer = try connection.receive()
+        } catch {
+            isOver = true
+            throw error
+        }
+        switch answer {
         case .rows(let ticket, let rows): answered[ticket] = rows
         case .prepared, .skipped: break
         case .synced: return true
