@@ -37,6 +37,13 @@ package enum Event: Sendable {
     }
 }
 
+/// Ends a program that can't start: the reason as plain text for the operator, status 1.
+package func quit(_ program: String, because error: any Error) -> Never {
+    let text = Array("\(program): \(error)\n".utf8)
+    _ = write(STDERR_FILENO, text, text.count)
+    exit(1)
+}
+
 extension JSON {
     fileprivate static func adding(time: Timestamp, to fields: JSON) -> JSON {
         guard case .object(let members) = fields else { return fields }

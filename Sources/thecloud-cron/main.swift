@@ -1,6 +1,6 @@
 // thecloud-cron: the background process. Any number of them may run beside each other.
 import API
-import Foundation
+import FoundationEssentials
 import Jobs
 import System
 
@@ -11,6 +11,5 @@ do {
     Cron(config).run()
     Event.stopped(program: "thecloud-cron").log()
 } catch {
-    FileHandle.standardError.write(Data("thecloud-cron: \(error)\n".utf8))
-    exit(1)
+    quit("thecloud-cron", because: error)
 }

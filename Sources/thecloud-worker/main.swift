@@ -3,7 +3,8 @@ import API
 import Cloud
 import Docker
 import FastCGI
-import Foundation
+import FoundationEssentials
+import Glibc
 import HTTP
 import Identity
 import Postgres
@@ -12,7 +13,7 @@ do {
     let dispatcher = try Dispatcher(CloudSurface.routes, resolvers: [APIKey.resolver])
     let arguments = CommandLine.arguments.dropFirst()
     if arguments.first == "--routes" {
-        for route in dispatcher.routes { FileHandle.standardOutput.write(Data((route.line + "\n").utf8)) }
+        for route in dispatcher.routes { puts(route.line) }
         exit(0)
     }
     let config = try Config(ProcessInfo.processInfo.environment)
@@ -26,6 +27,5 @@ do {
     Event.started(program: "thecloud-worker").log()
     exit(try Master.run(pools: config.pools.map { $0.fastCGI(config) }, arguments: { ["--child", $0.name] }, log: PoolEvent.log))
 } catch {
-    FileHandle.standardError.write(Data("thecloud-worker: \(error)\n".utf8))
-    exit(1)
+    quit("thecloud-worker", because: error)
 }
