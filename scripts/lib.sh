@@ -409,7 +409,8 @@ render_nginx() {
         [[ $text != *'{{'* ]] || die "nginx/$file has a mark that nobody replaces"
         printf '%s\n' "$text" >"$folder/$file"
     done
-    cp -rT "$REPO/nginx/html" "$folder/html"
+    install -d -m 755 "$folder/html"
+    [[ ! -d $REPO/nginx/html ]] || cp -rT "$REPO/nginx/html" "$folder/html"
     chmod -R a+rX "$folder/html" "$folder/snippets" "$folder/nginx.conf"
     if [[ ! -f $folder/tls/key.pem ]]; then
         say "making a self-signed certificate in $folder/tls"

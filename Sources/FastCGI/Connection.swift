@@ -59,8 +59,8 @@ struct Connection: ~Copyable {
         FCGX_Finish_r(request)
         guard request.pointee.ipcFd >= 0 else { return }
         request.pointee.ipcFd = -1
-        // Closing over unread bytes would reset the connection, and nginx might never read the answer.
-        if isBodyLeft { discardRest(of: connection) }
+        // Closing over unread bytes, be it only the empty record that ends the input, would reset the connection under the answer.
+        if isBodyLeft { discardRest(of: connection) } else { recv(connection, scratch.baseAddress, scratch.count, Int32(MSG_DONTWAIT)) }
         close(connection)
     }
 

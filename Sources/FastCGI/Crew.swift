@@ -47,13 +47,16 @@ final class Crew: Sendable {
     func drain(_ threads: [pthread_t]) -> Int {
         isDraining.store(true, ordering: .sequentiallyConsistent)
         let deadline = ContinuousClock.now + .seconds(pool.drainSeconds)
-        while left.load(ordering: .sequentiallyConsistent) < threads.count, ContinuousClock.now < deadline {
+        while atWork > 0, ContinuousClock.now < deadline {
             // None was joined, so every id is still good.
             for thread in threads { pthread_kill(thread, SIGUSR1) }
             usleep(3000)
         }
-        return threads.count - left.load(ordering: .sequentiallyConsistent)
+        return atWork
     }
+
+    /// Threads that may have a request; one that still waits for its handler has none and will take none.
+    private var atWork: Int { ready.load(ordering: .sequentiallyConsistent) - left.load(ordering: .sequentiallyConsistent) }
 
     private func work() {
         // Counted after the handler is freed.
@@ -83,7 +86,7 @@ final class Crew: Sendable {
     private func acceptAll(with handler: (Request) -> Response) {
         var connection = Connection(pool: pool, log: log)
         var wake = signalSet(SIGUSR1)
-        while !isDraining.load(ordering: .relaxed) || isSocketShut() {
+        while !isDraining.load(ordering: .sequentiallyConsistent) || isSocketShut() {
             pthread_sigmask(SIG_UNBLOCK, &wake, nil)
             let accepted = accept4(Inherited.listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
             let problem = errno

@@ -13,12 +13,13 @@ enum Opening: Equatable {
 
     /// Longest parameters of one request, their framing included; nginx's header limit is far below.
     static let limit = 64 * 1024
-    /// Milliseconds from the connection to the last parameter.
-    static let patience = 10_000
+    private static let patience = 10_000
 
     /// Waits until the whole opening has arrived, and judges it; takes nothing off the connection.
-    /// - Parameter scratch: at least `limit` bytes, overwritten.
-    static func await(on connection: Int32, scratch: UnsafeMutableRawBufferPointer) -> Opening {
+    /// - Parameters:
+    ///   - scratch: more than `limit` bytes, overwritten.
+    ///   - patience: milliseconds from now to the last byte.
+    static func await(on connection: Int32, scratch: UnsafeMutableRawBufferPointer, patience: Int = Self.patience) -> Opening {
         let deadline = ContinuousClock.now + .milliseconds(patience)
         var nap: Int32 = 1
         var isOver = false

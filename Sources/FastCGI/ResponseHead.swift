@@ -8,6 +8,8 @@ extension [UInt8] {
         removeAll(keepingCapacity: true)
         append(contentsOf: "Status: ".utf8)
         append(contentsOf: String(response.status).utf8)
+        // nginx passes the phrase on, and without one it would send a status line that RFC 9112 §4 forbids.
+        append(contentsOf: phrase(of: response.status).utf8)
         appendLineBreak()
         // A 204 or 304 has no length (RFC 9110 §8.6).
         var hasLength = response.status == 204 || response.status == 304
@@ -54,5 +56,37 @@ extension String {
     /// Whether this is the header name that is given in lower case.
     fileprivate func isHeader(_ name: StaticString) -> Bool {
         utf8.count == name.utf8CodeUnitCount && zip(utf8, 0...).allSatisfy { byte, index in byte | 0x20 == name.utf8Start[index] }
+    }
+}
+
+/// A status's reason phrase (RFC 9110 §15) behind a space.
+private func phrase(of status: Int) -> String {
+    switch status {
+    case 200: " OK"
+    case 201: " Created"
+    case 202: " Accepted"
+    case 204: " No Content"
+    case 206: " Partial Content"
+    case 301: " Moved Permanently"
+    case 302: " Found"
+    case 303: " See Other"
+    case 304: " Not Modified"
+    case 400: " Bad Request"
+    case 401: " Unauthorized"
+    case 403: " Forbidden"
+    case 404: " Not Found"
+    case 405: " Method Not Allowed"
+    case 409: " Conflict"
+    case 410: " Gone"
+    case 412: " Precondition Failed"
+    case 413: " Content Too Large"
+    case 415: " Unsupported Media Type"
+    case 422: " Unprocessable Content"
+    case 429: " Too Many Requests"
+    case 500: " Internal Server Error"
+    case 502: " Bad Gateway"
+    case 503: " Service Unavailable"
+    case 504: " Gateway Timeout"
+    default: status < 400 ? " Success" : " Failure"
     }
 }

@@ -134,6 +134,6 @@ extension Answer {
             headers[line[..<colon].lowercased()] = String(line[colon...].dropFirst(2))
         }
         body = Array(output[blank...].dropFirst(4))
-        status = headers["status"].flatMap { Int($0) } ?? 0
+        status = headers["status"].flatMap { Int($0.prefix(3)) } ?? 0
     }
 }

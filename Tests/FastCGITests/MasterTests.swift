@@ -89,6 +89,7 @@ import Testing
         let rig = try Rig()
         defer { rig.end() }
         let second = try Rig(in: rig.folder)
+        defer { second.end() }
         try rig.awaitCondition("the second ends") { second.ending != nil }
         #expect(second.ending == 69)
         #expect(second.lines == ["pool test: another master serves \(rig.socket) (it holds \(rig.socket).lock)"])

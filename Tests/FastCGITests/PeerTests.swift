@@ -86,6 +86,21 @@ import Testing
         #expect(silent.receive().status == 200)
     }
 
+    @Test(arguments: [0, 3, 30])
+    func anOpeningIsNotAwaitedForEver(sent: Int) throws {
+        var ends: [Int32] = [-1, -1]
+        try #require(socketpair(AF_UNIX, 1, 0, &ends) == 0)
+        defer { for end in ends { close(end) } }
+        let bytes = Records.request(Self.plain)
+        #expect(send(ends[0], bytes, sent, 0) == sent)
+        let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 70_000, alignment: 16)
+        defer { scratch.deallocate() }
+        #expect(Opening.await(on: ends[1], scratch: scratch, patience: 50) == .malformed("no whole request within 50 ms"))
+        shutdown(ends[0], Int32(SHUT_WR))
+        let expected: Opening = sent == 0 ? .abandoned : .malformed("the peer left within its parameters")
+        #expect(Opening.await(on: ends[1], scratch: scratch, patience: 20_000) == expected)
+    }
+
     @Test func anOpeningIsJudgedAlikeHoweverItIsCut() {
         let bytes =
             Records.begin + Records.record(4, Array(Records.pairs(Self.plain).prefix(20)))
