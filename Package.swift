@@ -45,7 +45,8 @@ let package = Package(
         program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
         .target(
-            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Identity", "API", "Cloud"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud"],
+            path: "Tests/TestSupport",
             swiftSettings: house),
         tests("HTTPTests", on: ["HTTP"]),
         tests("PostgresTests", on: ["HTTP", "Postgres", "TestSupport"]),

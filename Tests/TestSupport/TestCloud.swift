@@ -2,7 +2,7 @@
 // Its clock never tells the same millisecond twice, so ids made through it are in the order of their making.
 package import API
 import Cloud
-import Crypto
+package import Docker
 import Foundation
 package import HTTP
 import Identity
@@ -15,13 +15,18 @@ package final class TestCloud {
     package let dispatcher: Dispatcher
     /// Milliseconds that the clock of this cloud is ahead of the machine's.
     package var advance: Int64 = 0
+    private let engine: Engine?
     private var lastMoment: Int64 = 0
     private var requests = 0
 
     /// - Parameters:
     ///   - settings: beside or instead of the usual ones of tests (cheap passwords).
     ///   - url: what the worker connects to instead of the database.
-    package init(_ settings: [String: String] = [:], database: TestDatabase? = nil, url: String? = nil) throws {
+    ///   - engine: as the long pool has one; the others have none.
+    package init(
+        _ settings: [String: String] = [:], database: TestDatabase? = nil, url: String? = nil, engine: Engine? = nil
+    ) throws {
+        self.engine = engine
         let database = try database ?? .shared()
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
@@ -65,7 +70,7 @@ package final class TestCloud {
         let request = Request(
             method: method, path: String(halves[0]), query: halves.count > 1 ? String(halves[1]) : "", headers: fields,
             body: body ?? .bytes(bytes ?? []), remoteAddress: address, requestID: "test-\(requests)")
-        var equipment = Equipment(config: config, connection: connection, engine: nil)
+        var equipment = Equipment(config: config, connection: connection, engine: engine)
         equipment.now = { [unowned self] in tick() }
         var cause: String?
         let response = dispatcher.respond(to: request, with: equipment) { event in
@@ -73,6 +78,9 @@ package final class TestCloud {
         }
         return Answer(response: response, requestID: request.requestID, cause: cause)
     }
+
+    /// An engine that never answers.
+    package static func deadEngine() -> Engine? { Engine(host: "unix:///nonexistent/docker.sock") }
 
     private func tick() -> Int64 {
         lastMoment = max(lastMoment + 1, Int64(Date().timeIntervalSince1970 * 1000) + advance)
