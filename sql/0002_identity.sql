@@ -80,35 +80,32 @@ create function authenticate(
 ) language plpgsql volatile security definer set search_path = pg_catalog, public
 as $$
 declare
-    k record;
+    verdict text;
+    is_stale boolean;
 begin
-    select a.id, a.owner_id, u.role, a.permissions, a.allowed_cidrs, a.idle_seconds, a.expires_at, a.last_used_at into k
+    -- One statement and plain ifs: this runs with every request, and every further query inside costs as much as its own round trip's work.
+    select a.owner_id, a.id, u.role, a.permissions, a.allowed_cidrs, a.expires_at,
+        u.role = any (in_directory_roles) and (a.permissions is null or 'auth:read' = any (a.permissions)),
+        case when a.expires_at <= now() or a.last_used_at + a.idle_seconds * interval '1 second' <= now() then 'TC402'
+            when in_permission is not null and not (u.role = any (in_roles) and (a.permissions is null or in_permission = any (a.permissions)))
+            then 'TC403' end,
+        a.last_used_at < now() - interval '1 minute',
+        set_config('thecloud.owner', a.owner_id::text, true), set_config('thecloud.credential', a.id::text, true)
+    into owner_id, credential_id, role, permissions, allowed_cidrs, expires_at, sees_directory, verdict, is_stale
     from api_keys a join users u on u.id = a.owner_id where a.key_hash = in_hash;
     if not found then raise sqlstate 'TC401' using message = 'no such key'; end if;
-    if k.expires_at <= now() or k.last_used_at + k.idle_seconds * interval '1 second' <= now() then
-        raise sqlstate 'TC402' using message = 'key has expired';
+    if verdict = 'TC402' then raise sqlstate 'TC402' using message = 'the key has expired'; end if;
+    if allowed_cidrs is not null then
+        if not exists (select from unnest(allowed_cidrs) c where in_address <<= c) then verdict := 'TC403'; end if;
     end if;
-    perform set_config('thecloud.owner', k.owner_id::text, true), set_config('thecloud.credential', k.id::text, true);
-    if k.allowed_cidrs is not null and not exists (select from unnest(k.allowed_cidrs) c where in_address <<= c) then
-        raise sqlstate 'TC403' using message = 'address not allowed';
-    end if;
-    if in_permission is not null and not (k.role = any (in_roles) and (k.permissions is null or in_permission = any (k.permissions))) then
-        raise sqlstate 'TC403' using message = 'permission missing';
-    end if;
-    sees_directory := k.role = any (in_directory_roles) and (k.permissions is null or 'auth:read' = any (k.permissions));
+    if verdict = 'TC403' then raise sqlstate 'TC403' using message = 'the key may not do this, or not from here'; end if;
     if sees_directory then perform set_config('thecloud.directory', 'on', true); end if;
-    if k.last_used_at < now() - interval '1 minute' then
-        perform from api_keys a where a.owner_id = k.owner_id and a.id = k.id for no key update skip locked;
+    if is_stale then
+        perform from api_keys a where a.owner_id = authenticate.owner_id and a.id = credential_id for no key update skip locked;
         if found then
-            update api_keys a set last_used_at = now() where a.owner_id = k.owner_id and a.id = k.id;
+            update api_keys a set last_used_at = now() where a.owner_id = authenticate.owner_id and a.id = credential_id;
         end if;
     end if;
-    owner_id := k.owner_id;
-    credential_id := k.id;
-    role := k.role;
-    permissions := k.permissions;
-    allowed_cidrs := k.allowed_cidrs;
-    expires_at := k.expires_at;
 end $$;
 
 -- Writes that a credential was refused for want of a permission; its own transaction, because the refused one is undone.

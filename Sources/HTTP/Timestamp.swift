@@ -20,10 +20,13 @@ package struct Timestamp: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// - Parameter postgres: what PostgreSQL prints for a timestamptz with DateStyle ISO in UTC: `2026-01-05 23:00:00.123456+00`.
-    package init(postgres text: String) {
-        var bytes = Array(text.utf8.dropLast(3))
-        if bytes.count > 10 { bytes[10] = UInt8(ascii: "T") }
-        bytes.append(UInt8(ascii: "Z"))
-        description = String(decoding: bytes, as: UTF8.self)
+    package init(postgres text: UnsafeBufferPointer<UInt8>) {
+        let count = max(text.count - 3, 0)
+        description = String(unsafeUninitializedCapacity: count + 1) { buffer in
+            _ = buffer.update(fromContentsOf: text.prefix(count))
+            if count > 10 { buffer[10] = UInt8(ascii: "T") }
+            buffer[count] = UInt8(ascii: "Z")
+            return count + 1
+        }
     }
 }

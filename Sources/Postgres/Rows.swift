@@ -88,7 +88,7 @@ extension ID: Column {
 }
 
 extension Timestamp: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) { self.init(postgres: String(column: column)) }
+    package init(column: UnsafeBufferPointer<UInt8>) { self.init(postgres: column) }
 }
 
 /// What an array column can be made of.
