@@ -73,42 +73,44 @@ set local role thecloud_auth;
 
 -- Finds the key by its hash, checks that it lives, may be used from the address and (with its account's role) covers the permission;
 -- then sets what row-level security reads. in_roles: the roles that grant in_permission; null permission: any living key will do.
-create function authenticate(
-    in_hash bytea, in_permission text, in_roles text[], in_directory_roles text[], in_address inet,
-    out owner_id uuid, out credential_id uuid, out role text, out permissions text[], out allowed_cidrs cidr[], out expires_at timestamptz,
-    out sees_directory boolean
-) language plpgsql volatile security definer set search_path = pg_catalog, public
+-- It runs with every request, and each expression of PL/pgSQL costs anew in each transaction: the usual case is one query and one "if".
+create function authenticate(in_hash bytea, in_permission text, in_roles text[], in_directory_roles text[], in_address inet) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public
 as $$
 declare
+    is_plain boolean;
+    is_expired boolean;
+    is_permitted boolean;
+    sees_directory boolean;
     k record;
 begin
-    select a.id, a.owner_id, u.role, a.permissions, a.allowed_cidrs, a.idle_seconds, a.expires_at, a.last_used_at into k
-    from api_keys a join users u on u.id = a.owner_id where a.key_hash = in_hash;
-    if not found then raise sqlstate 'TC401' using message = 'no such key'; end if;
-    if k.expires_at <= now() or k.last_used_at + k.idle_seconds * interval '1 second' <= now() then
-        raise sqlstate 'TC402' using message = 'key has expired';
-    end if;
-    perform set_config('thecloud.owner', k.owner_id::text, true), set_config('thecloud.credential', k.id::text, true);
+    select is_fresh and not expired and permitted and allowed_cidrs is null and not directory, expired, permitted, directory,
+        set_config('thecloud.owner', owner_id::text, true), set_config('thecloud.credential', id::text, true)
+    into is_plain, is_expired, is_permitted, sees_directory
+    from (
+        select a.owner_id, a.id, a.allowed_cidrs, a.last_used_at > now() - interval '1 minute' as is_fresh,
+            coalesce(a.expires_at <= now(), false)
+                or coalesce(a.last_used_at + a.idle_seconds * interval '1 second' <= now(), false) as expired,
+            in_permission is null
+                or u.role = any (in_roles) and (a.permissions is null or in_permission = any (a.permissions)) as permitted,
+            u.role = any (in_directory_roles) and (a.permissions is null or 'auth:read' = any (a.permissions)) as directory
+        from api_keys a join users u on u.id = a.owner_id where a.key_hash = in_hash
+    ) found;
+    if is_plain then return; end if;
+
+    if is_plain is null then raise sqlstate 'TC401' using message = 'no such key'; end if;
+    if is_expired then raise sqlstate 'TC402' using message = 'the key has expired'; end if;
+    select a.owner_id, a.id, a.allowed_cidrs into k from api_keys a where a.key_hash = in_hash;
     if k.allowed_cidrs is not null and not exists (select from unnest(k.allowed_cidrs) c where in_address <<= c) then
-        raise sqlstate 'TC403' using message = 'address not allowed';
+        raise sqlstate 'TC403' using message = 'the key may not be used from this address';
     end if;
-    if in_permission is not null and not (k.role = any (in_roles) and (k.permissions is null or in_permission = any (k.permissions))) then
-        raise sqlstate 'TC403' using message = 'permission missing';
-    end if;
-    sees_directory := k.role = any (in_directory_roles) and (k.permissions is null or 'auth:read' = any (k.permissions));
+    if not is_permitted then raise sqlstate 'TC403' using message = 'the permission is missing'; end if;
     if sees_directory then perform set_config('thecloud.directory', 'on', true); end if;
-    if k.last_used_at < now() - interval '1 minute' then
-        perform from api_keys a where a.owner_id = k.owner_id and a.id = k.id for no key update skip locked;
-        if found then
-            update api_keys a set last_used_at = now() where a.owner_id = k.owner_id and a.id = k.id;
-        end if;
+    perform from api_keys a where a.owner_id = k.owner_id and a.id = k.id and a.last_used_at <= now() - interval '1 minute'
+        for no key update skip locked;
+    if found then
+        update api_keys a set last_used_at = now() where a.owner_id = k.owner_id and a.id = k.id;
     end if;
-    owner_id := k.owner_id;
-    credential_id := k.id;
-    role := k.role;
-    permissions := k.permissions;
-    allowed_cidrs := k.allowed_cidrs;
-    expires_at := k.expires_at;
 end $$;
 
 -- Writes that a credential was refused for want of a permission; its own transaction, because the refused one is undone.

@@ -1,6 +1,5 @@
 // What a handler works with: the request, the principal, the transaction, and the outside world (time, ids, engine), which tests inject.
 package import Docker
-import FoundationEssentials
 package import HTTP
 package import Identity
 package import Postgres
@@ -11,8 +10,7 @@ package struct Equipment {
     package let connection: Connection
     /// Only in workers that may talk to it: the long pool's.
     package let engine: Engine?
-    /// Unix time in milliseconds.
-    package var now: () -> Int64 = { Int64(Date().timeIntervalSince1970 * 1000) }
+    package var now: () -> Timestamp = Timestamp.now
 
     package init(config: Config, connection: Connection, engine: Engine?) {
         self.config = config
@@ -28,7 +26,9 @@ package final class Context {
     /// The values of the path's `:names`.
     package let parameters: [String: String]
     private let credential: Credential?
-    private var opened: (transaction: Transaction, authentication: Transaction.Ticket?)?
+    private var opened: Transaction?
+    /// The credential's check, as long as nobody has asked how it went.
+    private var authentication: Transaction.Ticket?
     private var known: Principal?
     /// When true the dispatcher still has something to write after the handler, so `commit` leaves the transaction open.
     var mustStayOpen = false
@@ -44,9 +44,9 @@ package final class Context {
     package var config: Config { equipment.config }
     package var origin: Origin { Origin(address: request.remoteAddress, requestID: request.requestID) }
 
-    package var now: Timestamp { Timestamp(Date(timeIntervalSince1970: Double(equipment.now()) / 1000)) }
+    package var now: Timestamp { equipment.now() }
 
-    package func newID() -> ID { ID(milliseconds: equipment.now()) }
+    package func newID() -> ID { ID(at: now) }
 
     /// - Throws: `internalFailure` outside the long pool: the route's pool is wrong then.
     package var engine: Engine {
@@ -89,22 +89,23 @@ package final class Context {
 extension Context {
     /// The request's transaction; the credential's check is its first statement, sent with the first flush.
     private func transaction() throws(DatabaseError) -> Transaction {
-        if let opened { return opened.transaction }
+        if let opened { return opened }
         let transaction = try equipment.connection.begin()
-        let check = credential?.authentication(for: route.access.permission, address: request.remoteAddress)
-        var ticket: Transaction.Ticket?
-        if let check { ticket = try transaction.send(check) }
-        opened = (transaction, ticket)
+        if let credential {
+            authentication = try transaction.send(
+                credential.authentication(for: route.access.permission, address: request.remoteAddress))
+        }
+        opened = transaction
         return transaction
     }
 
-    /// Who the request acts for; costs a round trip unless something was queried already.
+    /// Who the request acts for, in full; costs a round trip. Most handlers don't ask: row-level security knows the owner.
+    /// - Throws: `invalidCredentials` on a route that anyone may call.
     package var principal: Principal {
         get throws {
             if let known { return known }
-            let transaction = try transaction()
-            guard let ticket = opened?.authentication else { throw APIError.invalidCredentials }
-            let principal = Principal(try transaction.rows(ticket)[0])
+            guard credential != nil, let row = try query(Principal.query).first else { throw APIError.invalidCredentials }
+            let principal = Principal(row)
             known = principal
             return principal
         }
@@ -137,8 +138,11 @@ extension Context {
 
     /// Lets the credential be judged, if it has not been: 401 and 403 outrank whatever else is wrong.
     func settle() throws {
-        guard credential != nil, opened?.transaction.hasEnded != true else { return }
-        _ = try principal
+        guard credential != nil, opened?.hasEnded != true else { return }
+        let transaction = try transaction()
+        guard let ticket = authentication else { return }
+        authentication = nil
+        _ = try transaction.rows(ticket)
     }
 
     /// Commits what the handler left open; where it asked the database nothing, the credential is judged now.
@@ -146,7 +150,7 @@ extension Context {
         if credential != nil || opened != nil { try transaction().commit() }
     }
 
-    func abandon() { opened?.transaction.rollback() }
+    func abandon() { opened?.rollback() }
 
     /// Wishes background work; coalesces with an earlier wish for the same subject.
     package func enqueue(_ kind: String, _ subject: ID) throws {

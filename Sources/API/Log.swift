@@ -1,5 +1,4 @@
 // The log: one enum of events, one JSON line each on standard error. No value that a client sent gets in, except the request id.
-import FoundationEssentials
 import Glibc
 import HTTP
 
@@ -32,7 +31,7 @@ package enum Event: Sendable {
 
     /// Writes the line in one piece, so that lines of several processes never mix.
     package func log() {
-        let line = JSON.adding(time: Timestamp(Date()), to: fields).bytes + [UInt8(ascii: "\n")]
+        let line = JSON.adding(time: Timestamp.now(), to: fields).bytes + [UInt8(ascii: "\n")]
         _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
 }

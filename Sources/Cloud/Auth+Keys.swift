@@ -27,7 +27,7 @@ enum AuthKeys {
         let lastUsedAt: Timestamp
 
         static let columns: SQL =
-            "id, owner_id, kind, name, prefix, permissions, allowed_cidrs, expires_at, idle_seconds, created_at, last_used_at"
+            "id, owner_id, kind, name, prefix, permissions, allowed_cidrs::text[], expires_at, idle_seconds, created_at, last_used_at"
 
         init(_ row: Row) {
             var row = row
@@ -72,7 +72,7 @@ enum AuthKeys {
             let permissions = body.optional("permissions", .permissions)
             allowedCIDRs = body.optional("allowed_cidrs", .list(1...20, of: .cidr))
             expiresAt = body.optional("expires_at", .timestamp)
-            if let expiresAt, expiresAt.description <= now.description { body.report("expires_at", "must lie ahead") }
+            if let expiresAt, expiresAt <= now { body.report("expires_at", "must lie ahead") }
             guard let name, body.problems == nil else { throw body.refusal }
             self.name = name
             self.permissions = permissions

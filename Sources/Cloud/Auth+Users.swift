@@ -17,7 +17,7 @@ enum AuthUsers {
         let json: JSON
 
         static let columns: SQL =
-            "id, owner_id, actor_id, credential_id, action, resource_type, resource_id, host(address), request_id, detail, created_at"
+            "id, owner_id, actor_id, credential_id, action, resource_type, resource_id, host(address), request_id, detail::text, created_at"
 
         init(_ row: Row) throws {
             var row = row

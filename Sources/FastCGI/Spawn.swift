@@ -1,7 +1,15 @@
 // Starts a child: this same program, by posix_spawn. A bare fork of a process with a Swift runtime inside is not safe.
+// The program is found by its path, not as /proc/self/exe: after an upgrade put a new one there, SIGHUP starts the new one.
 // The child sees its standard streams and what `Inherited` lists, nothing else, and starts with no signal blocked or ignored.
 import CFastCGI
 import Glibc
+
+/// Where this program was when it started.
+private let program: String = {
+    guard let path = realpath("/proc/self/exe", nil) else { return CommandLine.arguments[0] }
+    defer { free(path) }
+    return String(cString: path)
+}()
 
 /// - Parameters:
 ///   - arguments: what follows the program's name.
@@ -28,7 +36,7 @@ func spawnSelf(arguments: [String], listener: Int32, readiness: Int32) throws(Po
     defer { for word in words { free(word) } }
     words.append(nil)
     var pid: pid_t = 0
-    let problem = posix_spawn(&pid, "/proc/self/exe", &files, &attributes, words, environ)
+    let problem = posix_spawn(&pid, program, &files, &attributes, words, environ)
     guard problem == 0 else { throw PoolError(errno: problem, "cannot start a child") }
     return pid
 }

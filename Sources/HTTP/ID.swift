@@ -15,15 +15,16 @@ package struct ID: Hashable, Sendable, CustomStringConvertible, Comparable {
         description = text.lowercased()
     }
 
-    /// - Parameter text: a UUID as PostgreSQL prints it.
-    package init(trusted text: String) { description = text }
-
     /// A new id.
-    /// - Parameter milliseconds: Unix time.
-    package init(milliseconds: Int64) {
+    package init(at time: Timestamp) {
         var generator = SystemRandomNumberGenerator()
-        let high = UInt64(milliseconds) << 16 | 0x7000 | UInt64.random(in: 0..<0x1000, using: &generator)
+        let high = UInt64(time.microseconds / 1000) << 16 | 0x7000 | UInt64.random(in: 0..<0x1000, using: &generator)
         let low = UInt64.random(in: .min ... .max, using: &generator) & (1 << 62 - 1) | 1 << 63
+        self.init(high: high, low: low)
+    }
+
+    /// - Parameters: the first and the last eight bytes, big-endian.
+    package init(high: UInt64, low: UInt64) {
         let digits = Array("0123456789abcdef".utf8)
         description = String(unsafeUninitializedCapacity: 36) { buffer in
             var position = 0

@@ -16,6 +16,8 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
 
     /// Frozen after `init`, so sharing it is safe.
     private nonisolated(unsafe) let root = Node()
+    /// Paths without parameters, found in one look.
+    private nonisolated(unsafe) var literals: [String: Node] = [:]
 
     /// - Throws: `RouteClash` for two entries with one method and the same shape of path.
     package init(_ entries: [(method: Method, path: String, endpoint: Endpoint)]) throws(RouteClash) {
@@ -36,12 +38,13 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
             }
             guard node.endpoints[entry.method] == nil else { throw RouteClash(method: entry.method, path: entry.path) }
             node.endpoints[entry.method] = (entry.endpoint, names)
+            if names.isEmpty { literals[entry.path] = node }
         }
     }
 
     package func match(_ method: Method, _ path: String) -> Match {
         var values: [String] = []
-        guard let node = Self.find(Self.segments(path)[...], from: root, values: &values) else { return .notFound }
+        guard let node = literals[path] ?? Self.find(Self.segments(path)[...], from: root, values: &values) else { return .notFound }
         let wanted = method == .head && node.endpoints[.head] == nil ? .get : method
         guard let (endpoint, names) = node.endpoints[wanted] else { return .methodNotAllowed(node.endpoints.keys.sorted()) }
         return .found(endpoint, Dictionary(uniqueKeysWithValues: zip(names, values)))

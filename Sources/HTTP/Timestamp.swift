@@ -1,29 +1,75 @@
-// A moment as text: RFC 3339 in UTC with `Z`. PostgreSQL does the arithmetic, so the text is all that travels.
-package import FoundationEssentials
+// A moment in UTC to the microsecond, as PostgreSQL keeps it, printed by RFC 3339 with `Z`.
+// The calendar is computed here: lists print many of these, and Foundation's formatter costs more than the rest of the row.
+import FoundationEssentials
+import Glibc
 
-package struct Timestamp: Hashable, Sendable, CustomStringConvertible {
-    /// Such as `2026-01-05T23:00:00.123Z`.
-    package let description: String
+package struct Timestamp: Hashable, Comparable, Sendable {
+    /// Unix time in microseconds.
+    package let microseconds: Int
+
+    package init(microseconds: Int) { self.microseconds = microseconds }
 
     /// - Parameter text: any RFC 3339 date-time of the years 1970–9999, with `Z` or an offset; `nil` for anything else.
     package init?(rfc3339 text: String) {
         guard text.utf8.count <= 40 else { return nil }
         let style = Date.ISO8601FormatStyle(includingFractionalSeconds: text.contains("."))
         guard let date = try? style.parse(text) else { return nil }
-        self.init(date)
-        guard date.timeIntervalSince1970 >= 0, description.utf8.count <= 24 else { return nil }
+        microseconds = Int((date.timeIntervalSince1970 * 1_000_000).rounded())
+        guard (0..<253_402_300_800_000_000).contains(microseconds) else { return nil }
     }
 
-    /// Milliseconds are kept.
-    package init(_ date: Date) {
-        description = date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+    /// The system's clock.
+    package static func now() -> Timestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Timestamp(microseconds: time.tv_sec * 1_000_000 + time.tv_nsec / 1000)
     }
 
-    /// - Parameter postgres: what PostgreSQL prints for a timestamptz with DateStyle ISO in UTC: `2026-01-05 23:00:00.123456+00`.
-    package init(postgres text: String) {
-        var bytes = Array(text.utf8.dropLast(3))
-        if bytes.count > 10 { bytes[10] = UInt8(ascii: "T") }
-        bytes.append(UInt8(ascii: "Z"))
-        description = String(decoding: bytes, as: UTF8.self)
+    package static func < (left: Timestamp, right: Timestamp) -> Bool { left.microseconds < right.microseconds }
+}
+
+extension Timestamp: CustomStringConvertible {
+    /// `2026-01-05T23:00:00.123456Z`.
+    package var description: String {
+        let (days, time) = microseconds.quotientAndFloorRemainder(by: 86_400_000_000)
+        let (year, month, day) = Self.civil(days: days)
+        return String(unsafeUninitializedCapacity: 27) { buffer in
+            var end = 0
+            func put(_ number: Int, digits: Int, then mark: Character) {
+                var rest = number
+                for position in stride(from: end + digits - 1, through: end, by: -1) {
+                    buffer[position] = UInt8(ascii: "0") + UInt8(rest % 10)
+                    rest /= 10
+                }
+                buffer[end + digits] = mark.asciiValue!
+                end += digits + 1
+            }
+            put(year, digits: 4, then: "-")
+            put(month, digits: 2, then: "-")
+            put(day, digits: 2, then: "T")
+            put(time / 3_600_000_000, digits: 2, then: ":")
+            put(time / 60_000_000 % 60, digits: 2, then: ":")
+            put(time / 1_000_000 % 60, digits: 2, then: ".")
+            put(time % 1_000_000, digits: 6, then: "Z")
+            return end
+        }
+    }
+
+    /// The proleptic Gregorian date of a day, counted from 1970-01-01 (algorithm: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+    private static func civil(days: Int) -> (year: Int, month: Int, day: Int) {
+        // Years start in March here, so that the leap day is the last of its year; eras have 400 years.
+        let (era, dayOfEra) = (days + 719_468).quotientAndFloorRemainder(by: 146_097)
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shifted = (5 * dayOfYear + 2) / 153
+        let month = shifted < 10 ? shifted + 3 : shifted - 9
+        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shifted + 2) / 5 + 1)
+    }
+}
+
+extension Int {
+    fileprivate func quotientAndFloorRemainder(by divisor: Int) -> (Int, Int) {
+        let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
+        return remainder < 0 ? (quotient - 1, remainder + divisor) : (quotient, remainder)
     }
 }

@@ -24,7 +24,7 @@ package struct Credential: Sendable {
     /// The statement that finds it, checks it and sets what row-level security reads; see sql/0002_identity.sql.
     package func authentication(for permission: Permission?, address: String) -> SQL {
         """
-        select * from authenticate(\(hash), \(permission?.rawValue), \(permission?.roles)::text[], \
+        select authenticate(\(hash), \(permission?.rawValue), \(permission?.roles)::text[], \
         \(Permission.authRead.roles)::text[], \(address)::inet)
         """
     }

@@ -14,12 +14,12 @@ package enum Permission: String, CaseIterable, Sendable {
     case authRead = "auth:read"
     case authUpdate = "auth:update"
 
-    /// Names of the roles that grant it.
-    package var roles: [String] { Self.rolesByPermission[self] ?? [] }
+    /// Names of the roles that grant it, as an array literal for SQL: every request binds one.
+    package var roles: String { Self.rolesByPermission[self] ?? "{}" }
 
     private static let rolesByPermission = Dictionary(
         uniqueKeysWithValues: allCases.map { permission in
-            (permission, Role.allCases.filter { $0.permissions.contains(permission) }.map(\.rawValue))
+            (permission, "{" + Role.allCases.filter { $0.permissions.contains(permission) }.map(\.rawValue).joined(separator: ",") + "}")
         })
 
     /// What `instance:read`, `instance:*` or `*` stand for; `nil` for a text that names nothing.

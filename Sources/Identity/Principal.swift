@@ -36,7 +36,14 @@ package struct Principal: Sendable {
         }
     }
 
-    /// Reads the answer of `authenticate(…)`.
+    /// The principal of a transaction whose credential was found good; one row.
+    package static let query: SQL =
+        """
+        select u.id, k.id, u.role, k.permissions, k.allowed_cidrs::text[], k.expires_at, sees_directory()
+        from api_keys k join users u on u.id = k.owner_id where k.id = current_credential()
+        """
+
+    /// Reads the row of `query`.
     package init(_ row: Row) {
         var row = row
         ownerID = row.next()

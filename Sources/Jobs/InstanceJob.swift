@@ -29,7 +29,7 @@ struct InstanceConvergence {
         let status: String
         let restarts: Int
 
-        static let columns: SQL = "owner_id, name, image, command, env_sealed, cpus, memory_mb, desired, status, restarts"
+        static let columns: SQL = "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts"
 
         init(_ row: Row) {
             var row = row

@@ -98,9 +98,5 @@ struct LaneThread {
 }
 
 extension Workbench {
-    func newID() -> ID {
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        return ID(milliseconds: Int64(now.tv_sec) * 1000 + Int64(now.tv_nsec) / 1_000_000)
-    }
+    func newID() -> ID { ID(at: .now()) }
 }

@@ -68,7 +68,7 @@ struct Networks {
     }
 
     private func lock(of owner: ID, _ transaction: Transaction) throws -> (ID, block: String)? {
-        let rows = try transaction.query("select id, network_cidr from networks where owner_id = \(owner) for update")
+        let rows = try transaction.query("select id, network_cidr::text from networks where owner_id = \(owner) for update")
         guard var row = rows.first else { return nil }
         return (row.next(), row.next())
     }

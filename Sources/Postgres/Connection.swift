@@ -75,7 +75,7 @@ package final class Connection {
             try check(PQsendPrepare(session, name, text, Int32(binds.count), nil))
             expected.append(.preparation(text: text, name: name))
         }
-        try check(binds.withParameters { PQsendQueryPrepared(session, name, Int32(binds.count), $0, $1, $2, 0) })
+        try check(binds.withParameters { PQsendQueryPrepared(session, name, Int32(binds.count), $0, $1, $2, 1) })
         tickets += 1
         expected.append(.rows(ticket: tickets))
         return tickets

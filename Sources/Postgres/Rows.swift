@@ -1,11 +1,11 @@
 // Results, typed by position: a row is read from left to right in the order of its select list, `name = row.next()`.
+// Columns arrive in PostgreSQL's binary form, which costs the server less; a type without a reader here is cast in the SQL (inet, numeric, jsonb: ::text).
 import CPostgres
-package import HTTP
 
 /// A Swift value that a column can be read as.
 package protocol Column {
-    /// - Parameter column: PostgreSQL's text form.
-    init(column: UnsafeBufferPointer<UInt8>)
+    /// - Parameter column: PostgreSQL's binary form: what the type's `…_send` function writes.
+    init(column: UnsafeRawBufferPointer)
 }
 
 /// The rows of one statement.
@@ -30,11 +30,11 @@ package final class Rows: RandomAccessCollection {
         return row.next()
     }
 
-    fileprivate func bytes(_ row: Int32, _ column: Int32) -> UnsafeBufferPointer<UInt8>? {
+    fileprivate func bytes(_ row: Int32, _ column: Int32) -> UnsafeRawBufferPointer? {
         precondition(column < PQnfields(result), "the row has no column \(column)")
         guard PQgetisnull(result, row, column) == 0, let start = PQgetvalue(result, row, column) else { return nil }
         let count = Int(PQgetlength(result, row, column))
-        return UnsafeRawBufferPointer(start: start, count: count).assumingMemoryBound(to: UInt8.self)
+        return UnsafeRawBufferPointer(start: start, count: count)
     }
 }
 
@@ -59,83 +59,4 @@ package struct Row {
         defer { column += 1 }
         return rows.bytes(index, column).map(Value.init(column:))
     }
-}
-
-extension String: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) { self.init(decoding: column, as: UTF8.self) }
-}
-
-extension Int: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) {
-        guard let number = Int(String(column: column)) else { preconditionFailure("the column is no integer") }
-        self = number
-    }
-}
-
-extension Double: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) {
-        guard let number = Double(String(column: column)) else { preconditionFailure("the column is no number") }
-        self = number
-    }
-}
-
-extension Bool: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) { self = column.first == UInt8(ascii: "t") }
-}
-
-extension ID: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) { self.init(trusted: String(column: column)) }
-}
-
-extension Timestamp: Column {
-    package init(column: UnsafeBufferPointer<UInt8>) { self.init(postgres: String(column: column)) }
-}
-
-/// What an array column can be made of.
-package protocol ColumnElement {
-    static func items(of column: UnsafeBufferPointer<UInt8>) -> [Self]
-}
-
-extension Array: Column where Element: ColumnElement {
-    package init(column: UnsafeBufferPointer<UInt8>) { self = Element.items(of: column) }
-}
-
-extension UInt8: ColumnElement {
-    /// bytea in hex form (PostgreSQL manual §8.4.1).
-    package static func items(of column: UnsafeBufferPointer<UInt8>) -> [UInt8] {
-        func nibble(_ digit: UInt8) -> UInt8 { digit < UInt8(ascii: "a") ? digit - UInt8(ascii: "0") : digit - UInt8(ascii: "a") + 10 }
-        return stride(from: 2, to: column.count - 1, by: 2).map { nibble(column[$0]) << 4 | nibble(column[$0 + 1]) }
-    }
-}
-
-extension String: ColumnElement {
-    /// A one-dimensional array without nulls (PostgreSQL manual §8.15.6).
-    package static func items(of column: UnsafeBufferPointer<UInt8>) -> [String] {
-        var items: [String] = []
-        var item: [UInt8] = []
-        var (isQuoted, isEscaped, hasItem) = (false, false, false)
-        for byte in column.dropFirst().dropLast() {
-            switch byte {
-            case _ where isEscaped:
-                item.append(byte)
-                isEscaped = false
-            case UInt8(ascii: "\\"): isEscaped = true
-            case UInt8(ascii: "\""):
-                isQuoted.toggle()
-                hasItem = true
-            case UInt8(ascii: ",") where !isQuoted:
-                items.append(String(decoding: item, as: UTF8.self))
-                item = []
-            default:
-                item.append(byte)
-                hasItem = true
-            }
-        }
-        if hasItem { items.append(String(decoding: item, as: UTF8.self)) }
-        return items
-    }
-}
-
-extension Int: ColumnElement {
-    package static func items(of column: UnsafeBufferPointer<UInt8>) -> [Int] { String.items(of: column).compactMap { Int($0) } }
 }

@@ -83,8 +83,18 @@ extension UInt8: BindableElement {
 extension String: BindableElement {
     /// An array literal (PostgreSQL manual §8.15.2).
     package static func bind(_ items: [String]) -> Bind {
-        let quoted = items.map { "\"" + $0.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\"" }
-        return .text("{" + quoted.joined(separator: ",") + "}")
+        var literal: [UInt8] = [UInt8(ascii: "{")]
+        for (index, item) in items.enumerated() {
+            if index > 0 { literal.append(UInt8(ascii: ",")) }
+            literal.append(UInt8(ascii: "\""))
+            for byte in item.utf8 {
+                if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { literal.append(UInt8(ascii: "\\")) }
+                literal.append(byte)
+            }
+            literal.append(UInt8(ascii: "\""))
+        }
+        literal.append(UInt8(ascii: "}"))
+        return .text(String(decoding: literal, as: UTF8.self))
     }
 }
 
