@@ -66,15 +66,16 @@ struct ValueTests {
         ] {
             #expect(ID(text) == nil)
         }
-        let (early, late) = (ID(milliseconds: 1_700_000_000_000), ID(milliseconds: 1_700_000_000_001))
+        #expect(ID(high: 0x0189_0a5d_ac96_774b, low: 0xbcce_b302_099a_8057) == id)
+        let (early, late) = (ID(at: Timestamp(microseconds: 1_700_000_000_000_999)), ID(at: Timestamp(microseconds: 1_700_000_000_001_000)))
         #expect(early < late && early.description.hasPrefix("018bcfe5-6800-7"))
         #expect(early.description.wholeMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/) != nil)
-        #expect(Set((0..<1000).map { _ in ID(milliseconds: 0) }).count == 1000)
+        #expect(Set((0..<1000).map { _ in ID(at: Timestamp(microseconds: 0)) }).count == 1000)
     }
 
     @Test(arguments: [
-        ("2026-01-05T23:00:00Z", "2026-01-05T23:00:00.000Z"), ("2026-01-05T23:00:00.5+01:00", "2026-01-05T22:00:00.500Z"),
-        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"), ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
+        ("2026-01-05T23:00:00Z", "2026-01-05T23:00:00.000000Z"), ("2026-01-05T23:00:00.5+01:00", "2026-01-05T22:00:00.500000Z"),
+        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000000Z"), ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000000Z"),
     ])
     func times(text: String, expected: String) { #expect(Timestamp(rfc3339: text)?.description == expected) }
 
@@ -84,9 +85,15 @@ struct ValueTests {
     ])
     func timesThatAreNone(text: String) { #expect(Timestamp(rfc3339: text) == nil) }
 
-    @Test func timesOfPostgreSQL() {
-        #expect(Timestamp(postgres: "2026-01-05 23:00:00.123456+00").description == "2026-01-05T23:00:00.123456Z")
-        #expect(Timestamp(Date(timeIntervalSince1970: 0.25)).description == "1970-01-01T00:00:00.250Z")
+    /// The calendar is our own, so it is held against another one: every day of 400 years and some.
+    @Test func theCalendar() {
+        #expect(Timestamp(microseconds: 951_827_696_000_001).description == "2000-02-29T12:34:56.000001Z")
+        let days = stride(from: 0, to: 180_000, by: 1).filter { day in
+            let date = Date(timeIntervalSince1970: Double(day) * 86400).formatted(.iso8601.year().month().day())
+            return Timestamp(microseconds: day * 86_400_000_000).description != date + "T00:00:00.000000Z"
+        }
+        #expect(days == [])
+        #expect(Timestamp(microseconds: 1) < Timestamp(microseconds: 2))
     }
 
     @Test func blocks() throws {
@@ -116,10 +123,11 @@ struct ValueTests {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057"
         #expect(try Page(Query("")).limit == 50 && Page(Query("limit=100")).limit == 100)
         #expect(try Page(Query("cursor=c_\(id)")).after?.description == id)
-        let ids = (1...3).map { ID(trusted: "id-\($0)") }
+        let ids = (1...3).map { ID(high: 0, low: $0) }
         let page = try Page(Query("limit=2"))
         #expect(
-            page.envelope(ids, id: \.self) { .string($0.description) }.text == #"{"data":["id-1","id-2"],"meta":{"next_cursor":"c_id-2"}}"#)
+            page.envelope(ids, id: \.self) { .string($0.description) }.text
+                == #"{"data":["\#(ids[0])","\#(ids[1])"],"meta":{"next_cursor":"c_\#(ids[1])"}}"#)
         #expect(page.envelope([ID](), id: \.self) { _ in nil }.text == #"{"data":[],"meta":{"next_cursor":null}}"#)
         #expect(throws: APIError.self) { try Page(Query("cursor=\(id)")) }
     }
