@@ -20,7 +20,7 @@ package struct Unexpected: Error, CustomStringConvertible {
 
 extension TestCloud {
     /// An e-mail address that nobody has.
-    package static func newEmail() -> String { "t\(ID(milliseconds: 0).description.suffix(20))@example.com" }
+    package static func newEmail() -> String { "t\(ID(at: .now()).description.suffix(20))@example.com" }
 
     /// Registers and logs in; with a role, the operator has granted it before.
     package func newOwner(role: String? = nil, name: String = "Test Owner", password: String = "correct horse") throws -> Owner {
@@ -48,7 +48,7 @@ extension TestCloud {
 
     /// The id of the key whose text is given.
     package func keyID(_ text: String) throws -> String {
-        guard let id = try admin("select id from api_keys where key_hash = \(KeyText.digest(text))").scalar(String.self) else {
+        guard let id = try admin("select id::text from api_keys where key_hash = \(KeyText.digest(text))").scalar(String.self) else {
             throw Unexpected(description: "no such key")
         }
         return id

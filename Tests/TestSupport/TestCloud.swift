@@ -13,10 +13,10 @@ package final class TestCloud {
     package let config: Config
     package let connection: Connection
     package let dispatcher: Dispatcher
-    /// Milliseconds that the clock of this cloud is ahead of the machine's.
-    package var advance: Int64 = 0
+    /// Seconds that the clock of this cloud is ahead of the machine's.
+    package var advance = 0
     private let engine: Engine?
-    private var lastMoment: Int64 = 0
+    private var lastMillisecond = 0
     private var requests = 0
 
     /// - Parameters:
@@ -82,9 +82,9 @@ package final class TestCloud {
     /// An engine that never answers.
     package static func deadEngine() -> Engine? { Engine(host: "unix:///nonexistent/docker.sock") }
 
-    private func tick() -> Int64 {
-        lastMoment = max(lastMoment + 1, Int64(Date().timeIntervalSince1970 * 1000) + advance)
-        return lastMoment
+    private func tick() -> Timestamp {
+        lastMillisecond = max(lastMillisecond + 1, Timestamp.now().microseconds / 1000 + advance * 1000)
+        return Timestamp(microseconds: lastMillisecond * 1000)
     }
 
     /// Runs a statement as the administrator of the database: to look at rows, and to let time pass for them.
