@@ -25,15 +25,15 @@ import Testing
             $0 == "RUNNING"
         }
         #expect(try containers() == [.running])
-        let instance = try visitor.call("GET", "/instances/\(id)").json["data"]
-        let port = try #require(instance?["ports"]?.string?.split(separator: ":").first)
+        let instance = try #require(try visitor.call("GET", "/instances/\(id)").json["data"])
+        let port = (instance["ports"]?.string ?? "").prefix { $0 != ":" }
         let page = try eventually {
             try? HTTPClient().send(OutboundRequest(url: "http://127.0.0.1:\(port)/"))
         } until: {
             $0 != nil
         }
         #expect(String(decoding: page?.body ?? [], as: UTF8.self).contains("Welcome to nginx!"))
-        let address = try #require(instance?["private_ip"]?.string)
+        let address = instance["private_ip"]?.string
         #expect(try engine.containers(labels: ["thecloud.id": id]).first?.addresses.values.first == address)
 
         let log = try eventually {
