@@ -32,7 +32,8 @@ import Testing
         } until: {
             $0 != nil
         }
-        #expect(String(decoding: page?.body ?? [], as: UTF8.self).contains("Welcome to nginx!"))
+        let text = String(decoding: page?.body ?? [], as: UTF8.self)
+        #expect(text.contains("Welcome to nginx!"))
         let address = instance["private_ip"]?.string
         #expect(try engine.containers(labels: ["thecloud.id": id]).first?.addresses.values.first == address)
 
