@@ -32,7 +32,8 @@ import Testing
     @Test func `the API description is served`() throws {
         let answer = try visitor.call("GET", "/openapi.yaml")
         #expect(answer.raw.header("content-type") == "application/yaml")
-        #expect(String(decoding: answer.raw.body, as: UTF8.self).hasPrefix("openapi: 3.1"))
+        let text = String(decoding: answer.raw.body, as: UTF8.self)
+        #expect(text.contains("\nopenapi: 3.1"))
     }
 
     @Test func `the sixth registration within a minute is 429, whatever headers the client sends`() throws {
