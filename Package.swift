@@ -61,5 +61,6 @@ let package = Package(
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["Outbound"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
+        tests("EndToEndTests", on: ["Docker", "HTTP", "Outbound"]),
     ]
 )

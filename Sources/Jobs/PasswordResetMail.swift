@@ -39,7 +39,7 @@ enum PasswordResetMail {
                 Or send it yourself:
 
                 curl -X POST \(config.publicURL)/auth/reset-password -H 'Content-Type: application/json' \\
-                  -d '{"token":"\(token)","new_password":"…"}'
+                  -d '{"token":"\(token)","new_password":"a new password"}'
 
                 The link works once, within the next hour. All API keys of the account end with it.
                 If it was not you, do nothing: your password stays as it is.
