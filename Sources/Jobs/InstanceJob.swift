@@ -109,7 +109,8 @@ struct InstanceConvergence {
         case (_, .exited) where wish.status == "RUNNING" || wish.status == "PAUSED":
             return try revive(present, wish)
         default:
-            try start(wish)
+            // Said at once: one that ends before the next look was running all the same, and its restarts count.
+            if try start(wish) { try report("RUNNING", reason: nil, wish, address: try inspect()?.addresses.values.first) }
             return .again(seconds: 0)
         }
         return .done
@@ -129,7 +130,7 @@ struct InstanceConvergence {
             try report("STARTING", reason: "Restarting: \(ending(of: present))", wish)
             return .again(seconds: Double(1 << (restarts - 2)) / 2)
         }
-        try start(wish)
+        _ = try start(wish)
         return .again(seconds: 0)
     }
 
@@ -192,16 +193,19 @@ struct InstanceConvergence {
         }
     }
 
-    private func start(_ wish: Wish) throws {
+    /// - Returns: false when the container has to be made anew first.
+    private func start(_ wish: Wish) throws -> Bool {
         do {
             try bench.engine.start(container)
+            return true
         } catch {
             switch error {
-            case .notModified: return
+            case .notModified: return true
             case .portTaken(let message):
                 // The port stands in the container, so with other ports it has to be made anew.
                 try removeContainer()
                 guard try pickPortsAnew() else { throw Failure(reason: "A host port is in use on this machine: \(message)") }
+                return false
             case .other(400, let message), .other(500, let message):
                 throw Failure(reason: "The container can't be started: \(message)")
             default: throw error
@@ -215,7 +219,7 @@ struct InstanceConvergence {
         let transaction = try bench.connection.begin()
         let changed = try transaction.query(
             """
-            update instance_ports p set host_port = f.ports[p.rank]
+            update instance_ports p set host_port = f.ports[r.rank]
             from (select free_ports((select count(*)::int from instance_ports where instance_id = \(id) and is_picked), '{}') as ports) f,
             (select position as at, row_number() over (order by position) as rank from instance_ports where instance_id = \(id) and is_picked) r
             where p.instance_id = \(id) and p.position = r.at returning p.position

@@ -16,6 +16,7 @@ package struct Owner: Sendable {
 
 package struct Unexpected: Error, CustomStringConvertible {
     package let description: String
+    package init(description: String) { self.description = description }
 }
 
 extension TestCloud {

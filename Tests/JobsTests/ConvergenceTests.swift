@@ -1,0 +1,121 @@
+// Single steps of an instance's job, run by hand where the threads of thecloud-cron would be too quick: ports and blocks that others took.
+import API
+import Docker
+import HTTP
+import Postgres
+import TestSupport
+import Testing
+
+@testable import Jobs
+
+@Suite(.serialized)
+struct ConvergenceTests {
+    private static let quiet: Result<Bench, any Error> = Result { try Bench("quiet", pool: "10.126.0.0/16") }
+
+    let bench: Bench
+    let cloud: TestCloud
+    let owner: Owner
+    let engine: Engine
+
+    init() throws {
+        bench = try Self.quiet.get()
+        cloud = try bench.cloud()
+        owner = try cloud.newOwner()
+        engine = try #require(Engine())
+    }
+
+    private func create(ports: String) throws -> ID {
+        let answer = cloud.call(
+            .post, "/instances", key: owner.key,
+            json: [
+                "name": "web", "image": "thecloud-test-busybox", "instance_type": "nano", "ports": .string(ports),
+                "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.05; done"],
+            ])
+        return try #require(answer["data"]?["id"]?.string.flatMap { ID($0) }, "\(answer)")
+    }
+
+    private func shown(_ id: ID) -> JSON { cloud.call(.get, "/instances/\(id)", key: owner.key)["data"] ?? .null }
+
+    private func delete(_ id: ID) throws {
+        #expect(cloud.call(.delete, "/instances/\(id)", key: owner.key).status == 200)
+        try bench.converge(id.description)
+        #expect(shown(id) == .null)
+    }
+
+    @Test func aPickedPortThatSomebodyTookIsExchanged() throws {
+        let id = try create(ports: "0:8080,0:8081")
+        let picked = try #require(shown(id)["ports"]?.string)
+        let squatter = try Squatter(port: try #require(Int(picked.prefix { $0 != ":" })))
+        try bench.converge(id.description)
+        let now = shown(id)
+        #expect(now["status"] == "RUNNING" && now["ports"]?.string != picked, "\(now.text)")
+        let published = try engine.inspect(bench.names.instance(id)).ports.filter { $0.hostAddress?.contains(":") != true }
+        #expect(now["ports"]?.string == published.map { "\($0.hostPort):\($0.containerPort)" }.joined(separator: ","))
+        #expect(!published.contains { $0.hostPort == squatter.port })
+        try delete(id)
+    }
+
+    @Test func aNamedPortThatSomebodyTookIsAnError() throws {
+        let free = try Squatter().port
+        let id = try create(ports: "\(free):8080")
+        let squatter = try Squatter(port: free)
+        try bench.converge(id.description)
+        #expect(shown(id)["status"] == "ERROR")
+        #expect(shown(id)["status_reason"]?.string?.hasPrefix("A host port is in use on this machine") == true)
+        #expect(squatter.port == free)
+        try delete(id)
+    }
+
+    @Test func aPortInUseIsRefusedAtOnce() throws {
+        let squatter = try Squatter()
+        let answer = cloud.call(
+            .post, "/instances", key: owner.key,
+            json: ["name": "web", "image": "thecloud-test-busybox", "ports": .string("\(squatter.port):80")])
+        expect(answer, 409, error: "conflict", "CONFLICT", "Host port \(squatter.port) is in use on this machine")
+    }
+
+    /// The first block of the pool is somebody else's on this engine.
+    @Test func aRefusedBlockLeadsToTheNext() throws {
+        let label = ["thecloud.stack": bench.names.stack.description, "thecloud.test": "foreign"]
+        let foreign = try engine.createNetwork(name: "thecloud-test-\(ID(at: .now()))", subnet: "10.126.0.0/24", labels: label)
+        defer { try? engine.removeNetwork(foreign) }
+        let id = try create(ports: "")
+        try bench.converge(id.description)
+        #expect(shown(id)["status"] == "RUNNING")
+        #expect(shown(id)["private_ip"]?.string?.hasPrefix("10.126.1.") == true, "\(shown(id).text)")
+        try delete(id)
+    }
+
+    /// However often and wherever it was interrupted: a run more changes nothing.
+    @Test func runningAJobTwiceDoesNoHarm() throws {
+        let id = try create(ports: "0:80")
+        try bench.converge(id.description)
+        let (first, row) = (try engine.inspect(bench.names.instance(id)), shown(id))
+        try bench.converge(id.description)
+        #expect(try engine.inspect(bench.names.instance(id)) == first)
+        #expect(shown(id) == row)
+        try delete(id)
+        try bench.converge(id.description)
+    }
+
+    @Test func whatWasStoppedBeforeItStartedHasNoContainer() throws {
+        let id = try create(ports: "")
+        #expect(cloud.call(.put, "/instances/\(id)", key: owner.key, json: ["status": "STOPPED"]).status == 200)
+        try bench.converge(id.description)
+        #expect(shown(id)["status"] == "STOPPED")
+        #expect(throws: EngineError.notFound) { try engine.inspect(bench.names.instance(id)) }
+        try delete(id)
+    }
+
+    @Test func otherInstallationsAreLeftAlone() throws {
+        let id = try create(ports: "")
+        try bench.converge(id.description)
+        let workbench = try Rig.shared.get().bench.workbench()
+        try EngineWatch(bench: workbench, isStopping: { false }).sweep()
+        let wished = try Rig.shared.get().bench.database.administrator().begin().commit(
+            "select 1 from jobs where subject = \(id.description)")
+        #expect(wished.isEmpty)
+        #expect(try engine.inspect(bench.names.instance(id)).state == .running)
+        try delete(id)
+    }
+}
