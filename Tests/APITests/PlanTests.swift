@@ -1,0 +1,126 @@
+// How PostgreSQL finds what the busiest requests ask for, in a database with many owners: by index, never by reading a whole table.
+// auto_explain is not needed: the statements are those of the routes, explained as thecloud_api with a principal.
+import Crypto
+import HTTP
+import Postgres
+import TestSupport
+import Testing
+
+@Suite(.serialized)
+struct PlanTests {
+    private static let crowd: Result<(TestDatabase, Owner), any Error> = Result {
+        let database = try TestDatabase.fresh("crowd")
+        let cloud = try TestCloud(database: database)
+        let owner = try cloud.newOwner()
+        try cloud.admin(
+            """
+            insert into users (id, email, email_key, name, password_hash)
+            select new_id(), 'c' || n || '@example.com', 'c' || n || '@example.com', 'crowd', 'x' from generate_series(1, 20000) n
+            """)
+        try cloud.admin(
+            """
+            insert into api_keys (id, owner_id, name, prefix, key_hash)
+            select new_id(), id, 'k', 'thecloud_xxxx', sha256(convert_to(id::text, 'UTF8')) from users where name = 'crowd'
+            """)
+        try cloud.admin(
+            """
+            insert into instances (id, owner_id, name, image, instance_type, cpus, memory_mb)
+            select new_id(), id, 'web', 'nginx', 'nano', 1, 64 from users where name = 'crowd'
+            """)
+        try cloud.admin(
+            """
+            insert into audit_log (id, owner_id, action, resource_type, request_id)
+            select new_id(), id, 'auth.login', 'key', 'r' from users where name = 'crowd'
+            """)
+        try cloud.admin("insert into login_attempts (subject) select id::text from users where name = 'crowd'")
+        for table in ["users", "api_keys", "instances", "audit_log", "login_attempts"] { try cloud.admin("analyze \(verbatim: table)") }
+        for number in 1...12 {
+            _ = cloud.call(.post, "/instances", key: owner.key, json: ["name": .string("web-\(number)"), "image": "nginx"])
+        }
+        return (database, owner)
+    }
+
+    /// The kinds of nodes of a plan, with what they read.
+    private func nodes(_ statement: SQL, owner: Bool = true) throws -> [String] {
+        let (database, someone) = try Self.crowd.get()
+        let transaction = try Connection(url: database.api).begin()
+        if owner { try transaction.send("select set_config('thecloud.owner', \(someone.id), true)") }
+        let text: String? = try transaction.query("explain (format json) \(statement)").scalar()
+        transaction.rollback()
+        var found: [String] = []
+        func walk(_ node: JSON) {
+            if let kind = node["Node Type"]?.string {
+                found.append([kind, node["Index Name"]?.string ?? node["Relation Name"]?.string ?? ""].joined(separator: " "))
+            }
+            for child in node["Plans"]?.array ?? [] { walk(child) }
+        }
+        if let plan = try JSON(parsing: Array((text ?? "").utf8))[0]?["Plan"] { walk(plan) }
+        return found
+    }
+
+    /// The statements of these lists are what the routes send; `window` is what Page adds to them.
+    @Test(arguments: ["api_keys", "instances", "audit_log where owner_id = current_owner() and true"])
+    func listsGoByIndex(list: String) throws {
+        let (table, condition) = list.contains(" where ") ? (list, "and") : (list, "where")
+        let older = "id < '01890000-0000-7000-8000-000000000000'"
+        for page in ["true", older] {
+            let found = try nodes(
+                "select id, owner_id from \(verbatim: table) \(verbatim: condition) \(verbatim: page) order by id desc limit 51")
+            #expect(!found.isEmpty && !found.contains { $0.hasPrefix("Seq Scan") || $0.hasPrefix("Sort") }, "\(found)")
+        }
+    }
+
+    @Test func oneObjectIsFoundByIndex() throws {
+        for table in ["api_keys", "instances"] {
+            let found = try nodes("select id from \(verbatim: table) where id = '01890000-0000-7000-8000-000000000000'")
+            #expect(found.contains { $0.hasPrefix("Index") } && !found.contains { $0.hasPrefix("Seq Scan") }, "\(found)")
+        }
+    }
+
+    /// What functions look up is asked as their owner, because workers can't read these columns.
+    @Test(arguments: [
+        "select a.owner_id from api_keys a join users u on u.id = a.owner_id where a.key_hash = '\\x00'",
+        "select u.id, u.password_hash from users u where u.email_key = 'c77@example.com'",
+        "select * from login_attempts where subject = 'x' for update", "select 1 from password_resets where token_hash = '\\x00'",
+    ])
+    func lookUpsOfFunctionsGoByIndex(statement: String) throws {
+        let (database, _) = try Self.crowd.get()
+        let transaction = try database.administrator().begin()
+        try transaction.send("select set_config('role', 'thecloud_auth', true)")
+        let text: String? = try transaction.query("explain (format json) \(verbatim: statement)").scalar()
+        transaction.rollback()
+        #expect(text?.contains("Index") == true && text?.contains("Seq Scan") == false, "\(text ?? "")")
+    }
+
+    /// Not what a plan says but what happened: no whole table was read by the requests themselves.
+    @Test func theRoutesThemselvesReadNoWholeTable() throws {
+        let (database, owner) = try Self.crowd.get()
+        let cloud = try TestCloud(database: database)
+        func scans() throws -> [Int] {
+            try cloud.admin(
+                """
+                select coalesce(array_agg(seq_scan order by relname), '{}') from pg_stat_user_tables
+                where relname in ('users', 'api_keys', 'instances', 'audit_log', 'login_attempts')
+                """
+            ).scalar([Int].self) ?? []
+        }
+        _ = cloud.call(.get, "/auth/me", key: owner.key)
+        try cloud.admin("select pg_stat_clear_snapshot()")
+        let before = try scans()
+        #expect(before.count == 5)
+        for path in ["/auth/keys", "/instances", "/instances?limit=3", "/auth/audit", "/auth/me", "/auth/me/role"] {
+            #expect(cloud.call(.get, path, key: owner.key).status == 200)
+        }
+        _ = try cloud.login(owner.email, owner.password)
+        #expect(cloud.call(.post, "/auth/login", json: ["email": .string(owner.email), "password": "wrong password"]).status == 401)
+        // A backend reports its numbers when it is idle or ends.
+        cloud.connection.close()
+        let quiet = try database.administrator().begin()
+        while try quiet.query(
+            "select 1 from pg_stat_activity where datname = current_database() and usename = 'thecloud_api'"
+        ).isEmpty == false {}
+        try quiet.commit()
+        try cloud.admin("select pg_stat_clear_snapshot()")
+        #expect(try scans() == before)
+    }
+}
