@@ -46,6 +46,16 @@ let package = Package(
         program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud"]),
         program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
+        .target(
+            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud"],
+            path: "Tests/TestSupport",
+            swiftSettings: house),
+        tests("HTTPTests", on: ["HTTP"]),
+        tests("PostgresTests", on: ["HTTP", "Postgres", "TestSupport"]),
+        tests("IdentityTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "TestSupport"]),
+        tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
+        tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
+        tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),

@@ -26,6 +26,7 @@ package enum JSON: Sendable, Equatable {
     /// Reads one JSON text.
     /// - Throws: `APIError.malformedBody` on anything but one JSON value at most 64 deep whose strings are free of NUL.
     package init(parsing bytes: [UInt8]) throws(APIError) {
+        try Self.check(bytes)
         do {
             self = try JSONDecoder().decode(JSON.self, from: Data(bytes))
         } catch let error as APIError {
@@ -82,9 +83,6 @@ extension JSON: Decodable {
     }
 
     package init(from decoder: any Decoder) throws {
-        guard decoder.codingPath.count <= Self.depthLimit else {
-            throw APIError.malformedBody("The JSON is nested deeper than \(Self.depthLimit)")
-        }
         if let container = try? decoder.container(keyedBy: Name.self) {
             self = .object(
                 try container.allKeys.map { name in
@@ -106,6 +104,29 @@ extension JSON: Decodable {
                 self = .null
             } else {
                 self = .double(try container.decode(Double.self))
+            }
+        }
+    }
+
+    /// What the decoder does not judge as RFC 8259 does: it nests as deep as it likes, and a comma may stand before a bracket.
+    private static func check(_ bytes: [UInt8]) throws(APIError) {
+        var (depth, isString, isEscaped, isAfterComma) = (0, false, false, false)
+        for byte in bytes {
+            switch byte {
+            case _ where isEscaped: isEscaped = false
+            case UInt8(ascii: "\\") where isString: isEscaped = true
+            case UInt8(ascii: "\""):
+                isString.toggle()
+                isAfterComma = false
+            case _ where isString, 0x20, 0x09, 0x0A, 0x0D: break
+            case UInt8(ascii: "["), UInt8(ascii: "{"):
+                depth += 1
+                isAfterComma = false
+                if depth > depthLimit { throw .malformedBody("The JSON is nested deeper than \(depthLimit)") }
+            case UInt8(ascii: "]"), UInt8(ascii: "}"):
+                depth -= 1
+                if isAfterComma { throw .malformedBody("The body is not valid JSON") }
+            default: isAfterComma = byte == UInt8(ascii: ",")
             }
         }
     }

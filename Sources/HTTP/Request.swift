@@ -93,7 +93,9 @@ package struct Query: Sendable {
         while let byte = rest.popFirst() {
             if byte == UInt8(ascii: "+") {
                 bytes.append(UInt8(ascii: " "))
-            } else if byte == UInt8(ascii: "%"), let code = UInt8(Substring(rest.prefix(2)), radix: 16), rest.count >= 2 {
+            } else if byte == UInt8(ascii: "%"), rest.first != UInt8(ascii: "+"), let code = UInt8(Substring(rest.prefix(2)), radix: 16),
+                rest.count >= 2
+            {
                 bytes.append(code)
                 rest = rest.dropFirst(2)
             } else {

@@ -53,7 +53,7 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
     private static func find(_ segments: ArraySlice<Substring>, from node: Node, values: inout [String]) -> Node? {
         guard let segment = segments.first else { return node.endpoints.isEmpty ? nil : node }
         if let next = node.literals[String(segment)], let found = find(segments.dropFirst(), from: next, values: &values) { return found }
-        guard let next = node.parameter else { return nil }
+        guard let next = node.parameter, !segment.isEmpty else { return nil }
         values.append(String(segment))
         if let found = find(segments.dropFirst(), from: next, values: &values) { return found }
         values.removeLast()

@@ -11,7 +11,12 @@ package struct Timestamp: Hashable, Comparable, Sendable {
 
     /// - Parameter text: any RFC 3339 date-time of the years 1970–9999, with `Z` or an offset; `nil` for anything else.
     package init?(rfc3339 text: String) {
-        guard text.utf8.count <= 40 else { return nil }
+        // Foundation alone takes 30 February, 25 o'clock and letters behind the end.
+        let form = /[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])/
+        let day = text.prefix(10)
+        guard text.wholeMatch(of: form) != nil, let midnight = try? Date.ISO8601FormatStyle().parse(day + "T00:00:00Z"),
+            Timestamp(microseconds: Int(midnight.timeIntervalSince1970) * 1_000_000).description.hasPrefix(day)
+        else { return nil }
         let style = Date.ISO8601FormatStyle(includingFractionalSeconds: text.contains("."))
         guard let date = try? style.parse(text) else { return nil }
         microseconds = Int((date.timeIntervalSince1970 * 1_000_000).rounded())

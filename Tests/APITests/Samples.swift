@@ -1,0 +1,94 @@
+// What the sweeps need to know of each route: a body that is right, and an object of each kind. A new route whose line is missing here
+// fails the sweeps with a sentence that says so; everything else they read from the route table.
+import API
+import HTTP
+import Identity
+import TestSupport
+import Testing
+
+/// A route as an argument of tests.
+struct Probe: Sendable, CustomTestStringConvertible {
+    let route: Route
+
+    var name: String { "\(route.method.rawValue) \(route.path)" }
+    var testDescription: String { name }
+
+    var takesBody: Bool { if case .none = route.input { false } else { true } }
+    var needsBody: Bool { if case .json = route.input { true } else { false } }
+
+    /// The path with its parameters filled in.
+    func path(_ id: String) -> String {
+        route.path.split(separator: "/", omittingEmptySubsequences: false).map { $0.hasPrefix(":") ? Substring(id) : $0 }.joined(
+            separator: "/")
+    }
+
+    /// All routes of the product.
+    static let all = (try? TestCloud().dispatcher.routes.map(Probe.init)) ?? []
+    static let closed = all.filter { !$0.route.access.isOpen }
+    static let permitted = all.filter { $0.route.access.permission != nil }
+    static let withID = all.filter { $0.route.path.contains("/:") }
+    static let withBody = all.filter(\.takesBody)
+    static let readable = all.filter { $0.route.method == .get }
+}
+
+enum Samples {
+    struct Missing: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// A body that is right, for a caller and an object of the caller's (where the path has one).
+    static func body(_ probe: Probe, _ owner: Owner) throws -> JSON? {
+        guard probe.takesBody else { return nil }
+        switch probe.name {
+        case "POST /auth/register": return ["email": .string(TestCloud.newEmail()), "password": "correct horse", "name": "Someone"]
+        case "POST /auth/login": return ["email": .string(owner.email), "password": .string(owner.password)]
+        case "POST /auth/forgot-password": return ["email": .string(owner.email)]
+        case "POST /auth/reset-password": return ["token": "reset_unknown", "new_password": "correct horse"]
+        case "POST /auth/keys": return ["name": "further", "permissions": ["instance:read"]]
+        case "POST /auth/keys/:id/rotate", "POST /auth/keys/:id/regenerate": return ["grace_seconds": 60]
+        case "PUT /auth/users/:id/role": return ["role": "viewer"]
+        case "POST /instances": return ["name": "web", "image": "nginx", "ports": "0:80"]
+        case "PUT /instances/:id": return ["name": "web-2", "status": "STOPPED"]
+        default: throw Missing(description: "Samples.body needs a line with a valid body for \(probe.name)")
+        }
+    }
+
+    /// What the right body answers, where it is not simply 201 for a create and 200 for all else.
+    static func status(_ probe: Probe) -> Int {
+        switch probe.name {
+        // There is no such token.
+        case "POST /auth/reset-password": 400
+        case "POST /auth/register", "POST /auth/keys", "POST /instances": 201
+        // The engine of these tests never answers.
+        case _ where probe.route.pool == .long: 503
+        default: 200
+        }
+    }
+
+    /// An object of the kind that the path names, made for somebody; `nil` where objects of that kind belong to nobody.
+    static func object(_ probe: Probe, of owner: Owner, _ cloud: TestCloud) throws -> String? {
+        guard probe.route.path.contains("/:") else { return nil }
+        let kind = probe.route.path.prefix { $0 != ":" }.dropLast()
+        switch kind {
+        case "/auth/keys": return try cloud.newKey(of: owner).id
+        case "/auth/users": return nil
+        case "/instances":
+            let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
+            let answer = cloud.call(.post, "/instances", key: owner.key, json: body)
+            return try #require(answer["data"]?["id"]?.string, "\(answer)")
+        default: throw Missing(description: "Samples.object needs a line that makes an object below \(kind) (for \(probe.name))")
+        }
+    }
+
+    /// Changes to the right body that put a stranger's id into each reference it can hold; the field that is to be complained about.
+    static func references(_ probe: Probe, stranger id: String) -> [(field: String, change: KeyValuePairs<String, JSON>)] {
+        switch probe.name {
+        case "POST /instances":
+            [
+                ("vpc_id", ["vpc_id": .string(id)]), ("subnet_id", ["subnet_id": .string(id)]),
+                ("volumes", ["volumes": [["volume_id": .string(id), "mount_path": "/data"]]]),
+            ]
+        default: []
+        }
+    }
+}
