@@ -22,12 +22,14 @@ grant select (id, email, email_key, name, role, created_at) on users to thecloud
 grant select, insert, update on users to thecloud_auth;
 
 -- kind: `key` was made by hand, `login` by a login (then it lives idle_seconds after its last use).
+-- role: a copy of the account's, kept by triggers, so that authenticating reads one row.
 -- permissions and allowed_cidrs: null means no limit of its own. A revoked key is a deleted row; the audit log remembers it.
 create table api_keys (
     id uuid not null,
     owner_id uuid not null default current_owner() references users (id) on delete cascade,
     kind text not null default 'key' constraint api_keys_kind check (kind in ('key', 'login')),
     name text not null,
+    role text not null default '',
     prefix text not null,
     key_hash bytea not null constraint api_keys_hash unique,
     permissions text[],
@@ -41,7 +43,7 @@ create table api_keys (
 create index api_keys_expiry on api_keys (expires_at) where expires_at is not null;
 create index api_keys_idle on api_keys (last_used_at) where idle_seconds is not null;
 call protect('api_keys');
-grant select (id, owner_id, kind, name, prefix, permissions, allowed_cidrs, idle_seconds, expires_at, created_at, last_used_at),
+grant select (id, owner_id, kind, name, role, prefix, permissions, allowed_cidrs, idle_seconds, expires_at, created_at, last_used_at),
     insert, update (expires_at), delete on api_keys to thecloud_api;
 grant select (id, owner_id, kind, idle_seconds, expires_at, created_at, last_used_at), delete on api_keys to thecloud_cron;
 grant select, insert, update, delete on api_keys to thecloud_auth;
@@ -71,6 +73,27 @@ grant select, delete on login_attempts to thecloud_cron;
 
 set local role thecloud_auth;
 
+-- The lock makes whoever stores a credential wait for a change of the role at the same moment, and see it.
+create function copy_role() returns trigger language plpgsql security definer set search_path = pg_catalog, public
+as $$
+begin
+    select u.role into new.role from users u where u.id = new.owner_id for share;
+    return new;
+end $$;
+
+create function spread_role() returns trigger language plpgsql security definer set search_path = pg_catalog, public
+as $$
+begin
+    update api_keys set role = new.role where owner_id = new.id;
+    return null;
+end $$;
+grant execute on function copy_role(), spread_role() to thecloud_owner;
+
+set local role thecloud_owner;
+create trigger role_of_the_account before insert on api_keys for each row execute function copy_role();
+create trigger role_of_the_credentials after update of role on users for each row execute function spread_role();
+set local role thecloud_auth;
+
 -- Finds the key by its hash, checks that it lives, may be used from the address and (with its account's role) covers the permission;
 -- then sets what row-level security reads. in_roles: the roles that grant in_permission; null permission: any living key will do.
 -- It runs with every request, so the usual case is one lean query: what PostgreSQL spends here is mostly the setting up of expressions.
@@ -81,14 +104,14 @@ declare
     k record;
 begin
     perform set_config('thecloud.owner', a.owner_id::text, true), set_config('thecloud.credential', a.id::text, true)
-    from api_keys a join users u on u.id = a.owner_id
+    from api_keys a
     where a.key_hash = in_hash and a.last_used_at > now() - interval '1 minute' and a.allowed_cidrs is null
-        and (a.expires_at is null or a.expires_at > now()) and not u.role = any (in_directory_roles)
-        and (in_permission is null or u.role = any (in_roles) and (a.permissions is null or in_permission = any (a.permissions)));
+        and (a.expires_at is null or a.expires_at > now()) and not a.role = any (in_directory_roles)
+        and (in_permission is null or a.role = any (in_roles) and (a.permissions is null or in_permission = any (a.permissions)));
     if found then return; end if;
 
-    select a.owner_id, a.id, u.role, a.permissions, a.allowed_cidrs, a.expires_at, a.idle_seconds, a.last_used_at into k
-    from api_keys a join users u on u.id = a.owner_id where a.key_hash = in_hash;
+    select a.owner_id, a.id, a.role, a.permissions, a.allowed_cidrs, a.expires_at, a.idle_seconds, a.last_used_at into k
+    from api_keys a where a.key_hash = in_hash;
     if not found then raise sqlstate 'TC401' using message = 'no such key'; end if;
     if k.expires_at <= now() or k.last_used_at + k.idle_seconds * interval '1 second' <= now() then
         raise sqlstate 'TC402' using message = 'the key has expired';

@@ -59,13 +59,20 @@ enum Instances {
 
         /// `env` with its values masked: they are stored sealed and never come back.
         var json: JSON {
-            [
-                "id": .string(id.description), "name": .string(name), "image": .string(image), "status": .string(status),
-                "status_reason": .optional(statusReason), "instance_type": .string(instanceType), "ports": .string(ports),
-                "private_ip": .optional(privateIP), "command": command.map(JSON.strings) ?? .null,
-                "env": .object(envNames.map { JSON.Member($0, "********") }), "created_at": .string(createdAt.description),
-                "updated_at": .string(updatedAt.description),
-            ]
+            .written {
+                $0.member("id", id)
+                $0.member("name", name)
+                $0.member("image", image)
+                $0.member("status", status)
+                $0.member("status_reason", statusReason)
+                $0.member("instance_type", instanceType)
+                $0.member("ports", ports)
+                $0.member("private_ip", privateIP)
+                $0.member("command", command.map(JSON.strings) ?? .null)
+                $0.member("env", .object(envNames.map { JSON.Member($0, "********") }))
+                $0.member("created_at", createdAt)
+                $0.member("updated_at", updatedAt)
+            }
         }
     }
 

@@ -47,7 +47,7 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
         guard let node = literals[path] ?? Self.find(Self.segments(path)[...], from: root, values: &values) else { return .notFound }
         let wanted = method == .head && node.endpoints[.head] == nil ? .get : method
         guard let (endpoint, names) = node.endpoints[wanted] else { return .methodNotAllowed(node.endpoints.keys.sorted()) }
-        return .found(endpoint, Dictionary(uniqueKeysWithValues: zip(names, values)))
+        return .found(endpoint, names.isEmpty ? [:] : Dictionary(uniqueKeysWithValues: zip(names, values)))
     }
 
     private static func find(_ segments: ArraySlice<Substring>, from node: Node, values: inout [String]) -> Node? {

@@ -36,28 +36,35 @@ package struct Timestamp: Hashable, Comparable, Sendable {
 extension Timestamp: CustomStringConvertible {
     /// `2026-01-05T23:00:00.123456Z`.
     package var description: String {
+        String(unsafeUninitializedCapacity: Self.textLength) { buffer in
+            write(to: buffer)
+            return Self.textLength
+        }
+    }
+
+    static let textLength = 27
+
+    /// - Parameter buffer: at least 27 bytes.
+    func write(to buffer: UnsafeMutableBufferPointer<UInt8>) {
         let (days, time) = microseconds.quotientAndFloorRemainder(by: 86_400_000_000)
         let (year, month, day) = Self.civil(days: days)
-        return String(unsafeUninitializedCapacity: 27) { buffer in
-            var end = 0
-            func put(_ number: Int, digits: Int, then mark: Character) {
-                var rest = number
-                for position in stride(from: end + digits - 1, through: end, by: -1) {
-                    buffer[position] = UInt8(ascii: "0") + UInt8(rest % 10)
-                    rest /= 10
-                }
-                buffer[end + digits] = mark.asciiValue!
-                end += digits + 1
+        var end = 0
+        func put(_ number: Int, digits: Int, then mark: Unicode.Scalar) {
+            var rest = number
+            for position in stride(from: end + digits - 1, through: end, by: -1) {
+                buffer[position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
             }
-            put(year, digits: 4, then: "-")
-            put(month, digits: 2, then: "-")
-            put(day, digits: 2, then: "T")
-            put(time / 3_600_000_000, digits: 2, then: ":")
-            put(time / 60_000_000 % 60, digits: 2, then: ":")
-            put(time / 1_000_000 % 60, digits: 2, then: ".")
-            put(time % 1_000_000, digits: 6, then: "Z")
-            return end
+            buffer[end + digits] = UInt8(ascii: mark)
+            end += digits + 1
         }
+        put(year, digits: 4, then: "-")
+        put(month, digits: 2, then: "-")
+        put(day, digits: 2, then: "T")
+        put(time / 3_600_000_000, digits: 2, then: ":")
+        put(time / 60_000_000 % 60, digits: 2, then: ":")
+        put(time / 1_000_000 % 60, digits: 2, then: ".")
+        put(time % 1_000_000, digits: 6, then: "Z")
     }
 
     /// The proleptic Gregorian date of a day, counted from 1970-01-01 (algorithm: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").

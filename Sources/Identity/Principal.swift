@@ -39,8 +39,8 @@ package struct Principal: Sendable {
     /// The principal of a transaction whose credential was found good; one row.
     package static let query: SQL =
         """
-        select u.id, k.id, u.role, k.permissions, k.allowed_cidrs::text[], k.expires_at, sees_directory()
-        from api_keys k join users u on u.id = k.owner_id where k.id = current_credential()
+        select owner_id, id, role, permissions, allowed_cidrs::text[], expires_at, sees_directory()
+        from api_keys where id = current_credential()
         """
 
     /// Reads the row of `query`.

@@ -56,12 +56,12 @@ package final class Connection {
         session = opened
     }
 
-    /// Whether the server closed an idle session. An idle session has nothing to read, so one `poll` without waiting tells.
+    /// Whether the server said something to an idle session: that is its farewell. (Reading it once would not tell: the end comes behind it.
+    /// A changed server setting is told as well; opening anew does no harm then.)
     private var hasGoneAway: Bool {
         guard let session else { return true }
         var descriptor = pollfd(fd: PQsocket(session), events: Int16(POLLIN), revents: 0)
-        guard poll(&descriptor, 1, 0) > 0 else { return false }
-        return PQconsumeInput(session) == 0 || PQstatus(session) != CONNECTION_OK
+        return poll(&descriptor, 1, 0) > 0
     }
 
     /// Queues one statement; nothing is sent before `flush` or `sync`.

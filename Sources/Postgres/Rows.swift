@@ -1,6 +1,7 @@
 // Results, typed by position: a row is read from left to right in the order of its select list, `name = row.next()`.
 // Columns arrive in PostgreSQL's binary form, which costs the server less; a type without a reader here is cast in the SQL (inet, numeric, jsonb: ::text).
 import CPostgres
+package import HTTP
 
 /// A Swift value that a column can be read as.
 package protocol Column {
@@ -30,7 +31,7 @@ package final class Rows: RandomAccessCollection {
         return row.next()
     }
 
-    fileprivate func bytes(_ row: Int32, _ column: Int32) -> UnsafeRawBufferPointer? {
+    func bytes(_ row: Int32, _ column: Int32) -> UnsafeRawBufferPointer? {
         precondition(column < PQnfields(result), "the row has no column \(column)")
         guard PQgetisnull(result, row, column) == 0, let start = PQgetvalue(result, row, column) else { return nil }
         let count = Int(PQgetlength(result, row, column))
@@ -59,4 +60,14 @@ package struct Row {
         defer { column += 1 }
         return rows.bytes(index, column).map(Value.init(column:))
     }
+}
+
+/// The readers that lists live on, each for one type: the generic ones above would be called unspecialised from other modules.
+extension Row {
+    package mutating func next() -> String { next(String.self) }
+    package mutating func next() -> String? { next(String?.self) }
+    package mutating func next() -> ID { next(ID.self) }
+    package mutating func next() -> Timestamp { next(Timestamp.self) }
+    package mutating func next() -> [String] { next([String].self) }
+    package mutating func next() -> [String]? { next([String]?.self) }
 }

@@ -11,6 +11,9 @@ package final class Transaction {
 
     init(_ connection: Connection) { self.connection = connection }
 
+    /// One that was forgotten must not become part of the next.
+    deinit { rollback() }
+
     /// A statement that was queued; its rows can be fetched once.
     package struct Ticket { fileprivate let number: Int }
 
