@@ -6,7 +6,8 @@ package enum Event: Sendable {
     /// route: the pattern (`/instances/:id`), never the path, which may hold secrets.
     case answered(requestID: String, method: String, route: String, status: Int, microseconds: Int, cause: String?)
     case pool(what: String)
-    case job(kind: String, subject: String, what: String)
+    /// requestID: of the request that wished the job last.
+    case job(kind: String, subject: String, requestID: String?, what: String)
     case started(program: String)
     case stopped(program: String)
     case trouble(String)
@@ -24,10 +25,11 @@ package enum Event: Sendable {
         case .pool(let what):
             line.member("event", "pool")
             line.member("what", what)
-        case .job(let kind, let subject, let what):
+        case .job(let kind, let subject, let requestID, let what):
             line.member("event", "job")
             line.member("kind", kind)
             line.member("subject", subject)
+            line.member("request_id", requestID)
             line.member("what", what)
         case .started(let program):
             line.member("event", "started")
