@@ -9,8 +9,12 @@ begin
             execute format('create role %I %s', wanted, case when wanted in ('thecloud_api', 'thecloud_cron') then 'login' else 'nologin' end);
         end if;
     end loop;
-    if not pg_has_role('thecloud_owner', 'member') then execute format('grant thecloud_owner to %I', current_user); end if;
-    if not pg_has_role('thecloud_auth', 'member') then execute format('grant thecloud_auth to %I', current_user); end if;
+    -- Since version 16 whoever creates a role is its member without the right to act as it.
+    foreach wanted in array array['thecloud_owner', 'thecloud_auth'] loop
+        if not pg_has_role(wanted, case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end) then
+            execute format('grant %I to %I', wanted, current_user);
+        end if;
+    end loop;
     if not pg_has_role('thecloud_owner', 'thecloud_auth', 'member') then grant thecloud_auth to thecloud_owner; end if;
 end $$;
 
@@ -19,6 +23,9 @@ alter role thecloud_api set datestyle = 'ISO';
 alter role thecloud_api set statement_timeout = '10s';
 alter role thecloud_api set lock_timeout = '5s';
 alter role thecloud_api set idle_in_transaction_session_timeout = '60s';
+-- Every statement of the workers goes by an index whatever its parameters are: planning once is enough.
+alter role thecloud_api set plan_cache_mode = force_generic_plan;
+alter role thecloud_api set jit = off;
 alter role thecloud_cron set timezone = 'UTC';
 alter role thecloud_cron set datestyle = 'ISO';
 alter role thecloud_cron set statement_timeout = '60s';
@@ -72,6 +79,8 @@ create table jobs (
     attempts int not null default 0,
     leased_until timestamptz,
     lease uuid,
+    -- Of the request that wished it last, for the log.
+    request_id text,
     last_error text,
     dead_at timestamptz,
     created_at timestamptz not null default now(),
@@ -134,12 +143,13 @@ as $$
 $$;
 
 -- Wishes a job; an earlier one for the same subject is made due at once and tried afresh, a running one will run again.
-create function enqueue(in_kind text, in_subject text) returns void language sql volatile security definer set search_path = pg_catalog, public
+create function enqueue(in_kind text, in_subject text, in_request_id text) returns void
+language sql volatile security definer set search_path = pg_catalog, public
 as $$
-    insert into jobs (kind, subject) values (in_kind, in_subject)
-    on conflict (kind, subject) do update
-    set wanted = jobs.wanted + 1, run_at = least(jobs.run_at, now()), attempts = 0, dead_at = null
+    insert into jobs (kind, subject, request_id) values (in_kind, in_subject, in_request_id)
+    on conflict (kind, subject) do update set wanted = jobs.wanted + 1, run_at = least(jobs.run_at, now()), attempts = 0, dead_at = null,
+        request_id = coalesce(excluded.request_id, jobs.request_id)
 $$;
 
-grant execute on function new_id(), enqueue(text, text) to thecloud_api, thecloud_cron;
+grant execute on function new_id(), enqueue(text, text, text) to thecloud_api, thecloud_cron;
 reset role;

@@ -213,7 +213,7 @@ declare
 begin
     select u.id into who from users u where u.email_key = in_email_key;
     if who is null then return; end if;
-    perform enqueue('password_reset_mail', who::text);
+    perform enqueue('password_reset_mail', who::text, in_request_id);
     insert into audit_log (id, owner_id, actor_id, action, resource_type, resource_id, address, request_id)
     values (new_id(), who, null, 'auth.reset_requested', 'user', who, in_address, in_request_id);
 end $$;

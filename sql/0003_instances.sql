@@ -40,9 +40,11 @@ create table instances (
     primary key (owner_id, id),
     constraint instances_name_taken unique (owner_id, name)
 );
+create index instances_sealed on instances (id) where env_sealed is not null;
 create index instances_active on instances (id) where not (desired = 'STOPPED' and status = 'STOPPED');
 call protect('instances');
-grant select, insert, update on instances to thecloud_api;
+grant select (id, owner_id, name, image, command, env_names, instance_type, cpus, memory_mb, ports, desired, status, status_reason, private_ip,
+    restarts, created_at, updated_at), insert, update (name, desired, status, status_reason, restarts, updated_at) on instances to thecloud_api;
 grant select, update, delete on instances to thecloud_cron;
 
 create table instance_ports (

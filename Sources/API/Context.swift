@@ -155,7 +155,7 @@ extension Context {
     /// Wishes background work; coalesces with an earlier wish for the same subject.
     package func enqueue(_ kind: String, _ subject: ID) throws {
         let transaction = try transaction()
-        try transaction.send("select enqueue(\(kind), \(subject.description))")
+        try transaction.send("select enqueue(\(kind), \(subject.description), \(request.requestID))")
         transaction.notify("jobs")
     }
 

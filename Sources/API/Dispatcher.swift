@@ -63,20 +63,20 @@ package struct Dispatcher: Sendable {
             try context.finish()
             return response
         } catch {
-            try judgeCredentialFirst(context, error)
+            let refusal = Self.publicError(judged(error, context))
             context.abandon()
-            throw error
+            if refusal == .insufficientPermissions { try context.recordDenial() }
+            throw refusal
         }
     }
 
-    /// A bad body never outranks a bad key: whatever went wrong, the credential is judged before it is told.
-    private func judgeCredentialFirst(_ context: Context, _ error: any Error) throws {
+    /// A bad body never outranks a bad key: whatever else went wrong, the credential is judged before it is told.
+    private func judged(_ error: any Error, _ context: Context) -> any Error {
         do {
             if error is APIError { try context.settle() }
-            if (error as? DatabaseError)?.state == "TC403" { try context.recordDenial() }
-        } catch {
-            if (error as? DatabaseError)?.state == "TC403" { try context.recordDenial() }
-            throw error
+            return error
+        } catch let verdict {
+            return verdict
         }
     }
 

@@ -6,33 +6,51 @@ package enum Event: Sendable {
     /// route: the pattern (`/instances/:id`), never the path, which may hold secrets.
     case answered(requestID: String, method: String, route: String, status: Int, microseconds: Int, cause: String?)
     case pool(what: String)
-    case job(kind: String, subject: String, what: String)
+    /// requestID: of the request that wished the job last.
+    case job(kind: String, subject: String, requestID: String?, what: String)
     case started(program: String)
     case stopped(program: String)
     case trouble(String)
 
-    private var fields: JSON {
+    private func write(to line: inout JSONWriter) {
         switch self {
         case .answered(let requestID, let method, let route, let status, let microseconds, let cause):
-            var fields: JSON = [
-                "event": "answered", "request_id": .string(requestID), "method": .string(method), "route": .string(route),
-                "status": .int(status), "microseconds": .int(microseconds),
-            ]
-            if let cause { fields = fields.adding(["cause": .string(cause)]) }
-            return fields
-        case .pool(let what): return ["event": "pool", "what": .string(what)]
-        case .job(let kind, let subject, let what):
-            return ["event": "job", "kind": .string(kind), "subject": .string(subject), "what": .string(what)]
-        case .started(let program): return ["event": "started", "program": .string(program)]
-        case .stopped(let program): return ["event": "stopped", "program": .string(program)]
-        case .trouble(let what): return ["event": "trouble", "what": .string(what)]
+            line.member("event", "answered")
+            line.member("request_id", requestID)
+            line.member("method", method)
+            line.member("route", route)
+            line.member("status", .int(status))
+            line.member("microseconds", .int(microseconds))
+            if let cause { line.member("cause", cause) }
+        case .pool(let what):
+            line.member("event", "pool")
+            line.member("what", what)
+        case .job(let kind, let subject, let requestID, let what):
+            line.member("event", "job")
+            line.member("kind", kind)
+            line.member("subject", subject)
+            line.member("request_id", requestID)
+            line.member("what", what)
+        case .started(let program):
+            line.member("event", "started")
+            line.member("program", program)
+        case .stopped(let program):
+            line.member("event", "stopped")
+            line.member("program", program)
+        case .trouble(let what):
+            line.member("event", "trouble")
+            line.member("what", what)
         }
     }
 
     /// Writes the line in one piece, so that lines of several processes never mix.
     package func log() {
-        let line = JSON.adding(time: Timestamp.now(), to: fields).bytes + [UInt8(ascii: "\n")]
-        _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+        let line = JSON.written { line in
+            line.member("time", Timestamp.now())
+            write(to: &line)
+        }
+        let bytes = line.bytes + [UInt8(ascii: "\n")]
+        _ = bytes.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
 }
 
@@ -41,11 +59,4 @@ package func quit(_ program: String, because error: any Error) -> Never {
     let text = Array("\(program): \(error)\n".utf8)
     _ = write(STDERR_FILENO, text, text.count)
     exit(1)
-}
-
-extension JSON {
-    fileprivate static func adding(time: Timestamp, to fields: JSON) -> JSON {
-        guard case .object(let members) = fields else { return fields }
-        return .object([Member("time", .string(time.description))] + members)
-    }
 }

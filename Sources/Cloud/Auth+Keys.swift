@@ -25,9 +25,14 @@ enum AuthKeys {
         let idleSeconds: Int?
         let createdAt: Timestamp
         let lastUsedAt: Timestamp
+        /// Its date, or what idleness leaves it, whichever comes first.
+        let endsAt: Timestamp?
 
         static let columns: SQL =
-            "id, owner_id, kind, name, prefix, permissions, allowed_cidrs::text[], expires_at, idle_seconds, created_at, last_used_at"
+            """
+            id, owner_id, kind, name, prefix, permissions, allowed_cidrs::text[], expires_at, idle_seconds, created_at, last_used_at, \
+            least(expires_at, last_used_at + idle_seconds * interval '1 second')
+            """
 
         init(_ row: Row) {
             var row = row
@@ -40,6 +45,7 @@ enum AuthKeys {
             idleSeconds = row.next()
             createdAt = row.next()
             lastUsedAt = row.next()
+            endsAt = row.next()
         }
 
         /// `permissions` and `allowed_cidrs` are null where the key has no limit of its own.
@@ -49,7 +55,7 @@ enum AuthKeys {
                 "permissions": limits.permissions.map(JSON.strings) ?? .null,
                 "allowed_cidrs": limits.allowedCIDRs.map { .strings($0.map(\.description)) } ?? .null,
                 "created_at": .string(createdAt.description), "last_used": .string(lastUsedAt.description),
-                "expires_at": .optional(limits.expiresAt?.description),
+                "expires_at": .optional(endsAt?.description),
             ]
         }
 

@@ -143,13 +143,13 @@ enum Instances {
             with made as (
                 insert into instances (id, name, image, command, env_names, env_sealed, instance_type, cpus, memory_mb, ports)
                 values (\(id), \(draft.name), \(draft.image.description), \(draft.command)::text[], \(draft.env.keys.sorted())::text[],
-                \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text)) returning *
+                \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text)) returning \(Instance.columns)
             ), held as (
                 insert into instance_ports (instance_id, position, host_port, container_port, is_picked)
                 select \(id), * from unnest(\(Array(ports.indices))::int[], \(ports.map(\.host))::int[], \(ports.map(\.container))::int[],
                 \(draft.ports.map { $0.host == 0 ? 1 : 0 })::int[]::boolean[])
             )
-            select \(Instance.columns) from made
+            select * from made
             """, refusals: refusals)
         return .created(["data": Instance(rows[0]).json])
     }

@@ -1,18 +1,25 @@
-// JSON text written member by member, without values in between: for what is listed by the hundred.
+// JSON text, written into one growing buffer: the only writer there is. Values go through it, and lists write their rows into it
+// member by member, without values in between.
 
-/// Writes the members of one object in the order of the calls.
-package struct JSONWriter {
-    fileprivate var out: [UInt8]
+/// Members are written in the order of the calls.
+package struct JSONWriter: ~Copyable {
+    private var start: UnsafeMutablePointer<UInt8>
+    private var capacity: Int
+    private var count = 0
 
-    fileprivate init() {
-        out = []
-        out.reserveCapacity(512)
-        out.append(UInt8(ascii: "{"))
+    init(capacity: Int = 512) {
+        start = .allocate(capacity: capacity)
+        self.capacity = capacity
     }
+
+    deinit { start.deallocate() }
+
+    /// What was written so far.
+    var bytes: [UInt8] { Array(UnsafeBufferPointer(start: start, count: count)) }
 
     package mutating func member(_ name: StaticString, _ text: String) {
         open(name)
-        JSON.write(text, to: &out)
+        value(text)
     }
 
     /// `null` for `nil`.
@@ -22,35 +29,132 @@ package struct JSONWriter {
 
     package mutating func member(_ name: StaticString, _ time: Timestamp) {
         open(name)
-        quote(Timestamp.textLength, time.write)
+        reserve(Timestamp.textLength + 2)
+        mark("\"")
+        time.write(to: UnsafeMutableBufferPointer(start: start + count, count: Timestamp.textLength))
+        count += Timestamp.textLength
+        mark("\"")
     }
 
     package mutating func member(_ name: StaticString, _ id: ID) {
         open(name)
-        quote(ID.textLength, id.write)
+        reserve(ID.textLength + 2)
+        mark("\"")
+        id.write(to: UnsafeMutableBufferPointer(start: start + count, count: ID.textLength))
+        count += ID.textLength
+        mark("\"")
     }
 
     package mutating func member(_ name: StaticString, _ value: JSON) {
         open(name)
-        value.write(to: &out)
+        self.value(value)
     }
 
-    /// Text that needs no escape, without a String in between.
-    private mutating func quote(_ length: Int, _ write: (UnsafeMutableBufferPointer<UInt8>) -> Void) {
-        out.append(UInt8(ascii: "\""))
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: length) { buffer in
-            write(buffer)
-            out.append(contentsOf: buffer)
+    mutating func value(_ value: JSON) {
+        switch value {
+        case .null: put("null")
+        case .bool(let flag): put(flag ? "true" : "false")
+        case .int(let number): copy(String(number))
+        case .double(let number): copy(number.isFinite ? String(number) : "null")
+        case .string(let text): self.value(text)
+        case .text(let bytes): bytes.withUnsafeBufferPointer { copy($0) }
+        case .array(let items):
+            begin("[")
+            for (index, item) in items.enumerated() {
+                if index > 0 { begin(",") }
+                self.value(item)
+            }
+            begin("]")
+        case .object(let members):
+            begin("{")
+            for (index, member) in members.enumerated() {
+                if index > 0 { begin(",") }
+                self.value(member.name)
+                begin(":")
+                self.value(member.value)
+            }
+            begin("}")
         }
-        out.append(UInt8(ascii: "\""))
     }
 
+    private mutating func value(_ text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            // Nearly every text needs no escape: found out first, it is copied in one piece.
+            let isPlain = bytes.allSatisfy { $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
+            reserve(isPlain ? bytes.count + 2 : bytes.count * 6 + 2)
+            mark("\"")
+            if isPlain { copy(bytes) } else { for byte in bytes { escape(byte) } }
+            mark("\"")
+        }
+    }
+
+    /// Room for six bytes is there.
+    private mutating func escape(_ byte: UInt8) {
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+            mark("\\")
+            mark(Unicode.Scalar(byte))
+        case 0x0A: put("\\n")
+        case 0x0D: put("\\r")
+        case 0x09: put("\\t")
+        case 0..<0x20:
+            put("\\u00")
+            for digit in [byte >> 4, byte & 15] {
+                mark(Unicode.Scalar(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10))
+            }
+        default:
+            start[count] = byte
+            count += 1
+        }
+    }
+
+    /// `"name":`, after a comma where it is not the first.
     private mutating func open(_ name: StaticString) {
-        if out.count > 1 { out.append(UInt8(ascii: ",")) }
-        out.append(UInt8(ascii: "\""))
-        name.withUTF8Buffer { out.append(contentsOf: $0) }
-        out.append(UInt8(ascii: "\""))
-        out.append(UInt8(ascii: ":"))
+        reserve(name.utf8CodeUnitCount + 4)
+        if count > 0, start[count - 1] != UInt8(ascii: "{") { mark(",") }
+        mark("\"")
+        put(name)
+        mark("\"")
+        mark(":")
+    }
+
+    fileprivate mutating func begin(_ mark: Unicode.Scalar) {
+        reserve(1)
+        self.mark(mark)
+    }
+
+    private mutating func copy(_ text: String) {
+        var text = text
+        text.withUTF8 { copy($0) }
+    }
+
+    private mutating func copy(_ bytes: UnsafeBufferPointer<UInt8>) {
+        guard let source = bytes.baseAddress else { return }
+        reserve(bytes.count)
+        (start + count).update(from: source, count: bytes.count)
+        count += bytes.count
+    }
+
+    private mutating func put(_ text: StaticString) {
+        reserve(text.utf8CodeUnitCount)
+        (start + count).update(from: text.utf8Start, count: text.utf8CodeUnitCount)
+        count += text.utf8CodeUnitCount
+    }
+
+    /// ASCII; room for it is there.
+    private mutating func mark(_ mark: Unicode.Scalar) {
+        start[count] = UInt8(truncatingIfNeeded: mark.value)
+        count += 1
+    }
+
+    private mutating func reserve(_ more: Int) {
+        guard count + more > capacity else { return }
+        capacity = max(capacity * 2, count + more)
+        let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity)
+        larger.update(from: start, count: count)
+        start.deallocate()
+        start = larger
     }
 }
 
@@ -58,8 +162,18 @@ extension JSON {
     /// An object that is text already.
     package static func written(_ members: (inout JSONWriter) -> Void) -> JSON {
         var writer = JSONWriter()
+        writer.begin("{")
         members(&writer)
-        writer.out.append(UInt8(ascii: "}"))
-        return .text(writer.out)
+        writer.begin("}")
+        return .text(writer.bytes)
     }
+
+    /// The value as compact UTF-8 text; members in their order.
+    package var bytes: [UInt8] {
+        var writer = JSONWriter()
+        writer.value(self)
+        return writer.bytes
+    }
+
+    package var text: String { String(decoding: bytes, as: UTF8.self) }
 }

@@ -31,6 +31,7 @@ package struct Response: Sendable {
 
     package static func failure(_ error: APIError, requestID: String) -> Response {
         var response = json(error.body(requestID: requestID), status: error.status)
+        if error.status == 401 { response.headers.append(("WWW-Authenticate", "Bearer")) }
         if let seconds = error.retryAfter { response.headers.append(("Retry-After", String(seconds))) }
         if case .methodNotAllowed(let allowed) = error {
             response.headers.append(("Allow", allowed.map(\.rawValue).joined(separator: ", ")))

@@ -61,7 +61,7 @@ struct EngineWatch {
         guard !ids.isEmpty else { return }
         let transaction = try bench.connection.begin()
         transaction.notify("jobs")
-        _ = try transaction.commit("select enqueue('instance', id) from unnest(\(ids)::text[]) id")
+        _ = try transaction.commit("select enqueue('instance', id, null) from unnest(\(ids)::text[]) id")
     }
 
     /// A network's row is committed before the engine is asked for it, so one without a row is nobody's.

@@ -1,6 +1,8 @@
 // Throws away what has had its time: expired keys and tokens, stored answers, old counts, the audit past its retention.
 // What can be much goes in batches, so that no statement holds locks for long.
 import API
+import Crypto
+import HTTP
 import Postgres
 
 struct Housekeeping {
@@ -20,7 +22,26 @@ struct Housekeeping {
         try delete("from password_resets where expires_at < now()")
         try delete("from login_attempts where last_at < now() - interval '1 day'")
         try clear("idempotency_keys", "created_at < now() - interval '24 hours'")
+        try resealEnvironments()
         try clear("audit_log", "created_at < now() - \(audit)::int * interval '1 day'")
+    }
+
+    /// After a change of the installation's key: what is sealed under the previous one is sealed anew, so that it can be thrown away.
+    private func resealEnvironments() throws {
+        let keyring = bench.config.keyring
+        var last = ID(high: 0, low: 0)
+        while true {
+            let rows = try bench.connection.begin().commit(
+                "select id, env_sealed from instances where env_sealed is not null and id > \(last) order by id limit 500")
+            for var row in rows {
+                let (id, sealed): (ID, [UInt8]) = (row.next(), row.next())
+                last = id
+                guard keyring.needsReseal(sealed), let environment = try? keyring.openEnvironment(sealed, of: id) else { continue }
+                _ = try bench.connection.begin().commit(
+                    "update instances set env_sealed = \(keyring.sealEnvironment(environment, of: id)) where id = \(id)")
+            }
+            if rows.count < 500 { return }
+        }
     }
 
     private func delete(_ what: SQL) throws { _ = try bench.connection.begin().commit("delete \(what)") }

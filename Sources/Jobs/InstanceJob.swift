@@ -158,7 +158,11 @@ struct InstanceConvergence {
             name: container, image: image,
             limits: .init(nanoCPUs: Int(wish.cpus * 1_000_000_000), memory: wish.memoryMB << 20, pids: 512),
             labels: bench.names.labels(kind: "instance", id: id, owner: wish.owner), command: wish.command)
-        spec.environment = try bench.config.keyring.openEnvironment(wish.sealedEnvironment, of: id)
+        do {
+            spec.environment = try bench.config.keyring.openEnvironment(wish.sealedEnvironment, of: id)
+        } catch {
+            throw Failure(reason: "Its environment was encrypted under a key that this installation no longer has")
+        }
         spec.attachment = .init(network: network, aliases: [wish.name])
         spec.ports = try ports()
         spec.hostname = wish.name

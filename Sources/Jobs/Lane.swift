@@ -19,6 +19,7 @@ struct LaneThread {
         let subject: String
         let wanted: Int
         let attempts: Int
+        let requestID: String?
         let lease: ID
 
         init(_ row: Row, lease: ID) {
@@ -27,6 +28,7 @@ struct LaneThread {
             subject = row.next()
             wanted = row.next()
             attempts = row.next()
+            requestID = row.next()
             self.lease = lease
         }
     }
@@ -53,7 +55,7 @@ struct LaneThread {
                 where kind = any (\(jobs.keys.sorted())::text[]) and dead_at is null and run_at <= now()
                 and (leased_until is null or leased_until < now())
                 order by run_at limit 1 for update skip locked)
-            returning kind, subject, wanted, attempts
+            returning kind, subject, wanted, attempts, request_id
             """)
         return rows.first.map { Claim($0, lease: lease) }
     }
@@ -62,11 +64,14 @@ struct LaneThread {
         guard let job = jobs[claim.kind] else { return }
         do {
             switch try job.run(bench, claim.subject) {
-            case .done: try settle(claim)
+            case .done:
+                try settle(claim)
+                Event.job(kind: claim.kind, subject: claim.subject, requestID: claim.requestID, what: "done").log()
             case .again(let seconds): try postpone(claim, seconds: seconds, because: nil, isDead: false)
             }
         } catch {
-            Event.job(kind: claim.kind, subject: claim.subject, what: "attempt \(claim.attempts) failed: \(error)").log()
+            let failure = "attempt \(claim.attempts) failed: \(error)"
+            Event.job(kind: claim.kind, subject: claim.subject, requestID: claim.requestID, what: failure).log()
             let pause = min(Double(1 << min(claim.attempts - 1, 20)), job.patience) * Double.random(in: 0.8...1.2)
             try postpone(claim, seconds: pause, because: "\(error)", isDead: claim.attempts >= job.attempts)
         }

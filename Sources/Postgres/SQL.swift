@@ -44,18 +44,19 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
 
     /// The statement with `$1…` and what belongs there.
     package var rendered: (text: String, binds: [Bind]) {
-        var text = ""
+        var text: [UInt8] = []
+        text.reserveCapacity(512)
         var binds: [Bind] = []
         for part in parts {
             switch part {
-            case .text(let piece): text += piece
+            case .text(let piece): text.append(contentsOf: piece.utf8)
             case .bind(let bind):
                 binds.append(bind)
-                text += "$"
-                text += String(binds.count)
+                text.append(UInt8(ascii: "$"))
+                text.append(contentsOf: String(binds.count).utf8)
             }
         }
-        return (text, binds)
+        return (String(decoding: text, as: UTF8.self), binds)
     }
 }
 

@@ -2,6 +2,7 @@
 # (hex and base64 decoded), in every log and in the cluster's files. What must be found, to trust the search, is planted as well.
 import base64
 import binascii
+import email
 import os
 import re
 import secrets
@@ -199,7 +200,8 @@ def decoded(blob):
             for run in re.findall(rb"[A-Za-z0-9+/_-]{16,}", part):
                 if not re.fullmatch(rb"[0-9a-fA-F]+", run):
                     run = run.replace(b"-", b"+").replace(b"_", b"/")
-                    inner.append(base64.b64decode(run[: len(run) & ~3]))
+                    run = run[:-1] if len(run) % 4 == 1 else run
+                    inner.append(base64.b64decode(run + b"=" * (-len(run) % 4)))
         yield from inner
         layer = inner
 
@@ -244,7 +246,7 @@ def planting(ledger, world):
     must(client.post("/auth/forgot-password", {"email": account.email}), 200)
     came = wait_until(lambda: mailbox.messages, 30)
     ledger.within("the mail server is back: the mail comes after asking again", came, 15)
-    text = re.sub(rb"=\r?\n", b"", mailbox.messages[-1]).replace(b"=3D", b"=").decode() if came is not None else ""
+    text = email.message_from_bytes(mailbox.messages[-1]).get_payload(decode=True).decode() if came is not None else ""
     token = re.search(r"token=(reset_[0-9A-Za-z]+)", text)
     if ledger.check("its text", "holds a token", "so" if token else text[:200], token):
         aviary.keep("reset token", token[1])

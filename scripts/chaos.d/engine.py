@@ -201,8 +201,10 @@ def killed_containers(ledger, world):
     ledger.check("its status", "RUNNING, or ERROR with a reason", f"{state['status']} {state['status_reason'] or ''}".strip(), state["status"] == "RUNNING" or state["status_reason"])
     old = container_of(removed)
     docker("rm", "-f", old)
-    took = wait_until(lambda: container_of(removed) not in ("", old) and tenant.status(removed) == "RUNNING", 30)
+    took = wait_until(lambda: (new := container_of(removed)) not in ("", old) and started_at([new])[0].endswith("true"), 30)
     ledger.within("docker rm -f: another container runs", took, 10)
+    time.sleep(1)
+    ledger.check("its status", "RUNNING", tenant.status(removed), tenant.status(removed) == "RUNNING")
     restless = must(
         tenant.client.post("/instances", {**world.instance("restless"), "command": ["sh", "-c", "exit 3"]}), 201).json["data"]["id"]
     took = wait_until(lambda: tenant.status(restless) == "ERROR", 90)
