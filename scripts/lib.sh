@@ -190,8 +190,11 @@ find_swift() {
     command -v swift >/dev/null ||
         die "there is no Swift toolchain on PATH" "install Swift 6 from https://www.swift.org/install/linux/" \
             "with sudo: start scripts/up without it (it asks for root itself), or say sudo env \"PATH=\$PATH\" scripts/up"
-    [[ $(as_invoker swift --version 2>/dev/null) =~ Swift\ version\ ([0-9]+)\.([0-9]+) ]] && ((BASH_REMATCH[1] * 100 + BASH_REMATCH[2] >= 602)) ||
-        die "Swift 6.2 or newer is needed" "found: $(as_invoker swift --version 2>&1 | head -1)"
+    local version=0
+    if [[ $(as_invoker swift --version 2>/dev/null) =~ Swift\ version\ ([0-9]+)\.([0-9]+) ]]; then
+        version=$((BASH_REMATCH[1] * 100 + BASH_REMATCH[2]))
+    fi
+    ((version >= 602)) || die "Swift 6.2 or newer is needed" "found: $(as_invoker swift --version 2>&1 | head -1)"
 }
 
 # Builds belong to the user who owns the checkout, also under sudo.
