@@ -87,6 +87,7 @@ create table jobs (
     primary key (kind, subject)
 );
 create index jobs_due on jobs (kind, run_at) where dead_at is null;
+create index jobs_leased on jobs (lease) where lease is not null;
 grant select, insert, update, delete on jobs to thecloud_cron;
 grant select, insert, update on jobs to thecloud_auth;
 

@@ -42,6 +42,7 @@ create table api_keys (
 );
 create index api_keys_expiry on api_keys (expires_at) where expires_at is not null;
 create index api_keys_idle on api_keys (last_used_at) where idle_seconds is not null;
+create index api_keys_logins on api_keys (owner_id, created_at desc, id desc) where kind = 'login';
 call protect('api_keys');
 grant select (id, owner_id, kind, name, role, prefix, permissions, allowed_cidrs, idle_seconds, expires_at, created_at, last_used_at),
     insert, update (expires_at), delete on api_keys to thecloud_api;

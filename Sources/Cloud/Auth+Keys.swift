@@ -49,20 +49,29 @@ enum AuthKeys {
         }
 
         /// `permissions` and `allowed_cidrs` are null where the key has no limit of its own.
-        var json: JSON {
-            [
-                "id": .string(id.description), "user_id": .string(ownerID.description), "name": .string(name), "prefix": .string(prefix),
-                "permissions": limits.permissions.map(JSON.strings) ?? .null,
-                "allowed_cidrs": limits.allowedCIDRs.map { .strings($0.map(\.description)) } ?? .null,
-                "created_at": .string(createdAt.description), "last_used": .string(lastUsedAt.description),
-                "expires_at": .optional(endsAt?.description),
-            ]
+        func write(to out: inout JSONWriter) {
+            out.member("id", id)
+            out.member("user_id", ownerID)
+            out.member("name", name)
+            out.member("prefix", prefix)
+            out.member("permissions", limits.permissions.map(JSON.strings) ?? .null)
+            out.member("allowed_cidrs", limits.allowedCIDRs.map { .strings($0.map(\.description)) } ?? .null)
+            out.member("created_at", createdAt)
+            out.member("last_used", lastUsedAt)
+            out.member("expires_at", endsAt?.description)
         }
 
         /// The one answer that shows the key itself: bare members and the envelope.
         func response(revealing text: String, status: Int) -> Response {
-            let members = json.adding(["key": .string(text)])
-            return Response.json(members.adding(["data": members]), status: status).withSecret
+            func members(_ out: inout JSONWriter) {
+                write(to: &out)
+                out.member("key", text)
+            }
+            let body = JSON.written { out in
+                members(&out)
+                out.member("data", .written(members))
+            }
+            return Response.json(body, status: status).withSecret
         }
     }
 
@@ -91,7 +100,7 @@ enum AuthKeys {
             """
             select \(Key.columns) from api_keys where \(page.window)
             """)
-        return .json(page.envelope(rows.map(Key.init), id: \.id, json: \.json))
+        return .json(page.envelope(rows, id: \.id) { row, out in Key(row).write(to: &out) })
     }
 
     private static func create(_ context: Context) throws -> Response {

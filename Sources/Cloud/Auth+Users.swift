@@ -12,27 +12,25 @@ enum AuthUsers {
         .get("/auth/audit", .permission(.auditRead), audit),
     ]
 
-    private struct Entry {
-        let id: ID
-        let json: JSON
+    private static let entryColumns: SQL =
+        """
+        id, action, owner_id, actor_id, credential_id, resource_type, resource_id, host(address), request_id, detail::text, created_at
+        """
 
-        static let columns: SQL =
-            "id, owner_id, actor_id, credential_id, action, resource_type, resource_id, host(address), request_id, detail::text, created_at"
-
-        init(_ row: Row) throws {
-            var row = row
-            id = row.next()
-            let (owner, actor, credential): (ID, ID?, ID?) = (row.next(), row.next(), row.next())
-            let (action, type, resource): (String, String, ID?) = (row.next(), row.next(), row.next())
-            let (address, requestID): (String?, String) = (row.next(), row.next())
-            let detail = try JSON(parsing: Array(row.next(String.self).utf8))
-            json = [
-                "id": .string(id.description), "action": .string(action), "user_id": .string(owner.description),
-                "actor_id": .optional(actor?.description), "credential_id": .optional(credential?.description),
-                "resource_type": .string(type), "resource_id": .optional(resource?.description), "address": .optional(address),
-                "request_id": .string(requestID), "detail": detail, "created_at": .string(row.next(Timestamp.self).description),
-            ]
-        }
+    /// `entryColumns` as an answer shows them.
+    private static func write(_ row: Row, to out: inout JSONWriter) {
+        var row = row
+        out.id("id", &row)
+        out.text("action", &row)
+        out.id("user_id", &row)
+        out.id("actor_id", &row)
+        out.id("credential_id", &row)
+        out.text("resource_type", &row)
+        out.id("resource_id", &row)
+        out.text("address", &row)
+        out.text("request_id", &row)
+        out.json("detail", &row)
+        out.time("created_at", &row)
     }
 
     private static func list(_ context: Context) throws -> Response {
@@ -41,7 +39,7 @@ enum AuthUsers {
             """
             select \(Account.columns) from users where \(page.window)
             """)
-        return .json(page.envelope(rows.map(Account.init), id: \.id, json: \.json))
+        return .json(page.envelope(rows, id: \.id) { row, out in Account(row).write(to: &out) })
     }
 
     private static func changeRole(_ context: Context) throws -> Response {
@@ -62,9 +60,9 @@ enum AuthUsers {
         let own: SQL = try context.principal.seesDirectory ? "true" : "owner_id = current_owner()"
         let rows = try context.commit(
             """
-            select \(Entry.columns) from audit_log
+            select \(entryColumns) from audit_log
             where \(own) and \(page.window)
             """)
-        return .json(page.envelope(try rows.map(Entry.init), id: \.id, json: \.json))
+        return .json(page.envelope(rows, id: \.id, write: write))
     }
 }

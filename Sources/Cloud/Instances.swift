@@ -19,62 +19,29 @@ enum Instances {
         .get("/instance-types", .authenticated, types),
     ]
 
-    struct Instance {
-        let id: ID
-        let name: String
-        let image: String
-        let command: [String]?
-        let envNames: [String]
-        let instanceType: String
-        let ports: String
-        let desired: String
-        let status: String
-        let statusReason: String?
-        let privateIP: String?
-        let createdAt: Timestamp
-        let updatedAt: Timestamp
+    private static let columns: SQL =
+        """
+        id, name, image, status, status_reason, instance_type, ports, host(private_ip), command, env_names, created_at, updated_at
+        """
 
-        static let columns: SQL =
-            """
-            id, name, image, command, env_names, instance_type, ports, desired, status, status_reason, host(private_ip), \
-            created_at, updated_at
-            """
-
-        init(_ row: Row) {
-            var row = row
-            id = row.next()
-            name = row.next()
-            image = row.next()
-            command = row.next()
-            envNames = row.next()
-            instanceType = row.next()
-            ports = row.next()
-            desired = row.next()
-            status = row.next()
-            statusReason = row.next()
-            privateIP = row.next()
-            createdAt = row.next()
-            updatedAt = row.next()
-        }
-
-        /// `env` with its values masked: they are stored sealed and never come back.
-        var json: JSON {
-            .written {
-                $0.member("id", id)
-                $0.member("name", name)
-                $0.member("image", image)
-                $0.member("status", status)
-                $0.member("status_reason", statusReason)
-                $0.member("instance_type", instanceType)
-                $0.member("ports", ports)
-                $0.member("private_ip", privateIP)
-                $0.member("command", command.map(JSON.strings) ?? .null)
-                $0.member("env", .object(envNames.map { JSON.Member($0, "********") }))
-                $0.member("created_at", createdAt)
-                $0.member("updated_at", updatedAt)
-            }
-        }
+    /// `columns` as an answer shows them; values of `env` are masked: they are stored sealed and never come back.
+    private static func write(_ row: Row, to out: inout JSONWriter) {
+        var row = row
+        out.id("id", &row)
+        out.text("name", &row)
+        out.text("image", &row)
+        out.text("status", &row)
+        out.text("status_reason", &row)
+        out.text("instance_type", &row)
+        out.text("ports", &row)
+        out.text("private_ip", &row)
+        out.texts("command", &row)
+        out.member("env", .object(row.next([String].self).map { JSON.Member($0, "********") }))
+        out.time("created_at", &row)
+        out.time("updated_at", &row)
     }
+
+    private static func json(_ row: Row) -> JSON { ["data": .written { write(row, to: &$0) }] }
 
     private struct Draft {
         let name: String
@@ -121,8 +88,8 @@ enum Instances {
 
     private static func list(_ context: Context) throws -> Response {
         let page = try Page(context.request.query)
-        let rows = try context.commit("select \(Instance.columns) from instances where \(page.window)")
-        return .json(page.envelope(rows.map(Instance.init), id: \.id, json: \.json))
+        let rows = try context.commit("select \(columns) from instances where \(page.window)")
+        return .json(page.envelope(rows, id: \.id, write: write))
     }
 
     private static func create(_ context: Context) throws -> Response {
@@ -143,7 +110,7 @@ enum Instances {
             with made as (
                 insert into instances (id, name, image, command, env_names, env_sealed, instance_type, cpus, memory_mb, ports)
                 values (\(id), \(draft.name), \(draft.image.description), \(draft.command)::text[], \(draft.env.keys.sorted())::text[],
-                \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text)) returning \(Instance.columns)
+                \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text)) returning \(columns)
             ), held as (
                 insert into instance_ports (instance_id, position, host_port, container_port, is_picked)
                 select \(id), * from unnest(\(Array(ports.indices))::int[], \(ports.map(\.host))::int[], \(ports.map(\.container))::int[],
@@ -151,23 +118,22 @@ enum Instances {
             )
             select * from made
             """, refusals: refusals)
-        return .created(["data": Instance(rows[0]).json])
+        return .created(json(rows[0]))
     }
 
     private static func get(_ context: Context) throws -> Response {
-        let rows = try context.commit("select \(Instance.columns) from instances where id = \(try context.id())")
+        let rows = try context.commit("select \(columns) from instances where id = \(try context.id())")
         guard let row = rows.first else { throw APIError.notFound }
-        return .json(["data": Instance(row).json])
+        return .json(json(row))
     }
 
     private static func update(_ context: Context) throws -> Response {
         let change = try Change(context.fields())
         let id = try context.id()
-        guard let row = try context.query("select \(Instance.columns) from instances where id = \(id) for no key update").first else {
+        guard var row = try context.query("select status, desired from instances where id = \(id) for no key update").first else {
             throw APIError.notFound
         }
-        let present = Instance(row)
-        if let wish = change.desired { try present.checkMove(to: wish) }
+        if let wish = change.desired { try checkMove(from: row.next(), desired: row.next(), to: wish) }
         try context.record("instance.updated", id, ["name": .optional(change.name), "status": .optional(change.desired)])
         try context.enqueue("instance", id)
         let rows = try context.commit(
@@ -175,9 +141,9 @@ enum Instances {
             update instances set name = coalesce(\(change.name), name), desired = coalesce(\(change.desired), desired), updated_at = now(),
             status = case when \(change.desired) = 'RUNNING' and status in ('STOPPED', 'ERROR') then 'STARTING' else status end,
             status_reason = case when \(change.desired) = 'RUNNING' then null else status_reason end, restarts = 0
-            where id = \(id) returning \(Instance.columns)
+            where id = \(id) returning \(columns)
             """, refusals: refusals)
-        return .json(["data": Instance(rows[0]).json])
+        return .json(json(rows[0]))
     }
 
     private static func delete(_ context: Context) throws -> Response {
@@ -198,9 +164,9 @@ enum Instances {
     }
 }
 
-extension Instances.Instance {
+extension Instances {
     /// - Throws: `conflict` where STARTING→RUNNING⇄STOPPED, RUNNING⇄PAUSED does not lead there. ERROR may be started or stopped.
-    fileprivate func checkMove(to wish: String) throws(APIError) {
+    private static func checkMove(from status: String, desired: String, to wish: String) throws(APIError) {
         let present = status == "ERROR" || status == "TERMINATING" ? status : desired
         let targets =
             switch present {

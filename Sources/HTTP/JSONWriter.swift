@@ -50,6 +50,29 @@ package struct JSONWriter: ~Copyable {
         self.value(value)
     }
 
+    /// UTF-8 text as it came from somewhere; `null` for `nil`.
+    package mutating func member(_ name: StaticString, utf8 text: UnsafeRawBufferPointer?) {
+        open(name)
+        if let text { quote(text.assumingMemoryBound(to: UInt8.self)) } else { put("null") }
+    }
+
+    /// A list of objects, each written by the body.
+    mutating func member<Items: Sequence>(
+        _ name: StaticString, objects items: Items, _ body: (Items.Element, inout JSONWriter) -> Void
+    ) {
+        open(name)
+        begin("[")
+        var isFirst = true
+        for item in items {
+            begin(isFirst ? "{" : ",")
+            if !isFirst { begin("{") }
+            isFirst = false
+            body(item, &self)
+            begin("}")
+        }
+        begin("]")
+    }
+
     mutating func value(_ value: JSON) {
         switch value {
         case .null: put("null")
@@ -79,14 +102,16 @@ package struct JSONWriter: ~Copyable {
 
     private mutating func value(_ text: String) {
         var text = text
-        text.withUTF8 { bytes in
-            // Nearly every text needs no escape: found out first, it is copied in one piece.
-            let isPlain = bytes.allSatisfy { $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
-            reserve(isPlain ? bytes.count + 2 : bytes.count * 6 + 2)
-            mark("\"")
-            if isPlain { copy(bytes) } else { for byte in bytes { escape(byte) } }
-            mark("\"")
-        }
+        text.withUTF8 { quote($0) }
+    }
+
+    private mutating func quote(_ bytes: UnsafeBufferPointer<UInt8>) {
+        // Nearly every text needs no escape: found out first, it is copied in one piece.
+        let isPlain = bytes.allSatisfy { $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
+        reserve(isPlain ? bytes.count + 2 : bytes.count * 6 + 2)
+        mark("\"")
+        if isPlain { copy(bytes) } else { for byte in bytes { escape(byte) } }
+        mark("\"")
     }
 
     /// Room for six bytes is there.
@@ -170,6 +195,7 @@ extension JSON {
 
     /// The value as compact UTF-8 text; members in their order.
     package var bytes: [UInt8] {
+        if case .text(let bytes) = self { return bytes }
         var writer = JSONWriter()
         writer.value(self)
         return writer.bytes

@@ -28,9 +28,14 @@ package struct Page: Sendable {
 
     /// The list envelope.
     /// - Parameter rows: fetched with `limit + 1`; the extra one only tells that there is more.
-    package func envelope<Row>(_ rows: [Row], id: (Row) -> ID, json: (Row) -> JSON) -> JSON {
+    package func envelope<Rows: RandomAccessCollection>(
+        _ rows: Rows, id: (Rows.Element) -> ID, write: (Rows.Element, inout JSONWriter) -> Void
+    ) -> JSON {
         let shown = rows.prefix(limit)
         let next = rows.count > limit ? shown.last.map { "c_" + id($0).description } : nil
-        return ["data": .array(shown.map(json)), "meta": ["next_cursor": .optional(next)]]
+        return .written { out in
+            out.member("data", objects: shown, write)
+            out.member("meta", ["next_cursor": .optional(next)])
+        }
     }
 }

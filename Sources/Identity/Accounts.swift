@@ -23,12 +23,15 @@ package struct Account: Sendable {
         createdAt = row.next()
     }
 
-    package var json: JSON {
-        [
-            "id": .string(id.description), "email": .string(email), "name": .string(name), "role": .string(role),
-            "created_at": .string(createdAt.description),
-        ]
+    package func write(to out: inout JSONWriter) {
+        out.member("id", id)
+        out.member("email", email)
+        out.member("name", name)
+        out.member("role", role)
+        out.member("created_at", createdAt)
     }
+
+    package var json: JSON { .written(write) }
 }
 
 /// Where a request came from, for the audit.

@@ -10,6 +10,8 @@ import System
 package final class Cron: Sendable {
     private let config: Config
     private let stopping = Atomic(false)
+    private let done = Atomic(false)
+    private let leases = Leases()
 
     private static let sweepSeconds = 15
     private static let tidySeconds = 600
@@ -25,10 +27,13 @@ package final class Cron: Sendable {
         pthread_sigmask(SIG_BLOCK, &awaited, nil)
         signal(SIGPIPE, SIG_IGN)
         let threads = start()
+        let keeper = WorkerThread { [self] in keepLeases() }
         var signal: Int32 = 0
         while sigwait(&awaited, &signal) != 0 {}
         stopping.store(true, ordering: .relaxed)
         for thread in threads { thread.join() }
+        done.store(true, ordering: .relaxed)
+        keeper.join()
     }
 
     private func start() -> [WorkerThread] {
@@ -38,7 +43,7 @@ package final class Cron: Sendable {
                 WorkerThread { [self] in
                     guard let bench = bench() else { return }
                     let listener = Listener(url: config.databaseURL, channel: "jobs")
-                    LaneThread(jobs: jobs, bench: bench, listener: listener, isStopping: isStopping).run()
+                    LaneThread(jobs: jobs, bench: bench, listener: listener, leases: leases, isStopping: isStopping).run()
                 }
             }
         }
@@ -46,6 +51,19 @@ package final class Cron: Sendable {
             if let bench = bench() { EngineWatch(bench: bench, isStopping: isStopping).follow() }
         }
         return lanes + [watch, WorkerThread { [self] in tidy() }]
+    }
+
+    /// Goes on until the last job at hand is finished.
+    private func keepLeases() {
+        let connection = Connection(url: config.databaseURL)
+        while !done.load(ordering: .relaxed) {
+            do {
+                try leases.renew(on: connection)
+            } catch {
+                Event.trouble("renewing leases: \(error)").log()
+            }
+            for _ in 0..<(Leases.renewal * 5) where !done.load(ordering: .relaxed) { _ = poll(nil, 0, 200) }
+        }
     }
 
     private var isStopping: @Sendable () -> Bool { { [self] in stopping.load(ordering: .relaxed) } }

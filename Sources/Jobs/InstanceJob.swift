@@ -54,7 +54,7 @@ struct InstanceConvergence {
 
     func run() throws -> Job.Outcome {
         guard let row = try bench.connection.begin().commit("select \(Wish.columns) from instances where id = \(id)").first else {
-            try removeContainer()
+            try removeOrphans()
             return .done
         }
         let wish = Wish(row)
@@ -143,6 +143,14 @@ struct InstanceConvergence {
             return try bench.engine.inspect(container)
         } catch .notFound {
             return nil
+        }
+    }
+
+    /// Whatever of ours carries the id, under any name.
+    private func removeOrphans() throws {
+        let labels = bench.names.labels(kind: "instance").merging(["thecloud.id": id.description]) { first, _ in first }
+        for orphan in try bench.engine.containers(labels: labels) {
+            try tolerating { try bench.engine.remove(orphan.id, force: true) }
         }
     }
 

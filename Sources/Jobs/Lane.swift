@@ -1,5 +1,5 @@
-// One thread of a lane: claims a due job with a lease, runs it, settles it. A killed process's lease runs out and another takes the job.
-// Table jobs. `wanted` counts wishes: one that came while the job ran makes it run again.
+// One thread of a lane: claims a due job with a lease, runs it, settles it. The lease is short and kept while its process lives,
+// so what a killed process had at hand is taken over within seconds. Table jobs. `wanted` counts wishes: one that came while the job ran makes it run again.
 import API
 import Glibc
 import HTTP
@@ -9,10 +9,8 @@ struct LaneThread {
     let jobs: [String: Job]
     let bench: Workbench
     let listener: Listener
+    let leases: Leases
     let isStopping: @Sendable () -> Bool
-
-    /// Longer than any job takes: an image is pulled for at most four minutes.
-    private static let leaseSeconds = 300
 
     private struct Claim {
         let kind: String
@@ -49,7 +47,7 @@ struct LaneThread {
         let lease = bench.newID()
         let rows = try bench.connection.begin().commit(
             """
-            update jobs set lease = \(lease), leased_until = now() + \(Self.leaseSeconds)::int * interval '1 second', attempts = attempts + 1
+            update jobs set lease = \(lease), leased_until = now() + \(Leases.seconds)::int * interval '1 second', attempts = attempts + 1
             where (kind, subject) = (
                 select kind, subject from jobs
                 where kind = any (\(jobs.keys.sorted())::text[]) and dead_at is null and run_at <= now()
@@ -62,6 +60,8 @@ struct LaneThread {
 
     private func perform(_ claim: Claim) throws {
         guard let job = jobs[claim.kind] else { return }
+        leases.begin(claim.lease)
+        defer { leases.end(claim.lease) }
         do {
             switch try job.run(bench, claim.subject) {
             case .done:

@@ -56,9 +56,18 @@ package struct Row {
         return value
     }
 
-    package mutating func next<Value: Column>(_ type: Value?.Type = Value?.self) -> Value? {
+    package mutating func next<Value: Column>(_ type: Value?.Type = Value?.self) -> Value? { nextBytes().map(Value.init(column:)) }
+
+    /// Valid as long as the rows are.
+    mutating func nextBytes() -> UnsafeRawBufferPointer? {
         defer { column += 1 }
-        return rows.bytes(index, column).map(Value.init(column:))
+        return rows.bytes(index, column)
+    }
+
+    /// The first column, which lists select as the id.
+    package var id: ID {
+        var first = Row(rows: rows, index: index)
+        return first.next()
     }
 }
 

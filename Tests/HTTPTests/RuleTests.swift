@@ -126,9 +126,9 @@ struct ValueTests {
         let ids = (1...3).map { ID(high: 0, low: $0) }
         let page = try Page(Query("limit=2"))
         #expect(
-            page.envelope(ids, id: \.self) { .string($0.description) }.text
-                == #"{"data":["\#(ids[0])","\#(ids[1])"],"meta":{"next_cursor":"c_\#(ids[1])"}}"#)
-        #expect(page.envelope([ID](), id: \.self) { _ in nil }.text == #"{"data":[],"meta":{"next_cursor":null}}"#)
+            page.envelope(ids, id: \.self) { $1.member("id", $0) }.text
+                == #"{"data":[{"id":"\#(ids[0])"},{"id":"\#(ids[1])"}],"meta":{"next_cursor":"c_\#(ids[1])"}}"#)
+        #expect(page.envelope([ID](), id: \.self) { _, _ in }.text == #"{"data":[],"meta":{"next_cursor":null}}"#)
         #expect(throws: APIError.self) { try Page(Query("cursor=\(id)")) }
     }
 
