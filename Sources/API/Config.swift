@@ -96,13 +96,14 @@ package struct Config: Sendable {
         quota = Quota(
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
             memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000))
+        let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
-                pool: .api, children: settings.number("THECLOUD_API_CHILDREN", default: 2, 1...64),
-                threads: settings.number("THECLOUD_API_THREADS", default: 8, 1...256)),
+                pool: .api, children: settings.number("THECLOUD_API_CHILDREN", default: max(2, cores), 1...64),
+                threads: settings.number("THECLOUD_API_THREADS", default: 4, 1...256)),
             PoolSize(
                 pool: .auth, children: 1,
-                threads: settings.number("THECLOUD_AUTH_THREADS", default: ProcessInfo.processInfo.activeProcessorCount, 1...256)),
+                threads: settings.number("THECLOUD_AUTH_THREADS", default: cores, 1...256)),
             PoolSize(pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 32, 1...1024)),
         ]
         users = Users(

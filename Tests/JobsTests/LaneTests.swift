@@ -42,8 +42,11 @@ struct LaneTests {
             WorkerThread { [bench, kind] in
                 guard let workbench = try? bench.workbench() else { return }
                 let listener = Listener(url: bench.config.databaseURL, channel: kind.replacing("-", with: "_"))
-                LaneThread(jobs: [kind: job], bench: workbench, listener: listener, isStopping: { record.isOver.load(ordering: .relaxed) })
-                    .run()
+                LaneThread(
+                    jobs: [kind: job], bench: workbench, listener: listener, leases: Leases(),
+                    isStopping: { record.isOver.load(ordering: .relaxed) }
+                )
+                .run()
             }
         }
         defer {
