@@ -79,6 +79,25 @@ struct LaneTests {
         #expect(record.subjects.withLock { $0 } == ["dead"], "one that is at work elsewhere is left alone")
     }
 
+    /// Renewing keeps what this process has at hand, and nothing else.
+    @Test func aLeaseThatIsHeldIsKept() throws {
+        let leases = Leases()
+        let (held, other) = (ID(at: .now()), ID(at: .now()))
+        for (subject, lease) in [("held", held), ("other", other)] {
+            _ = try admin.begin().commit(
+                """
+                insert into jobs (kind, subject, attempts, lease, leased_until) values (\(kind), \(subject), 1, \(lease), now() + interval '1 second')
+                """)
+        }
+        leases.begin(held)
+        leases.begin(other)
+        leases.end(other)
+        try leases.renew(on: try bench.workbench().connection)
+        let kept = try admin.begin().commit(
+            "select string_agg(subject, ',') from jobs where kind = \(kind) and leased_until > now() + interval '5 seconds'")
+        #expect(kept.scalar(String.self) == "held")
+    }
+
     /// Whoever lost the lease meanwhile neither ends nor postpones the job of the one who has it.
     @Test func aLostLeaseSettlesNothing() throws {
         let record = Record()

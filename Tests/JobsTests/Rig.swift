@@ -56,13 +56,18 @@ final class Rig: Sendable {
     private init() throws {
         bench = try Bench("jobs")
         let stopping: @Sendable () -> Bool = { [self] in isStopping.load(ordering: .relaxed) }
+        let leases = Leases()
         for lane in Job.Lane.allCases {
             let jobs = Dictionary(uniqueKeysWithValues: Job.all.filter { $0.lane == lane }.map { ($0.kind, $0) })
             for _ in 0..<lane.threads {
                 _ = WorkerThread { [bench] in
                     guard let workbench = try? bench.workbench() else { return }
                     let listener = Listener(url: bench.config.databaseURL, channel: "jobs")
+<<<<<<< HEAD
                     LaneThread(jobs: jobs, bench: workbench, listener: listener, leases: Leases(), isStopping: stopping).run()
+=======
+                    LaneThread(jobs: jobs, bench: workbench, listener: listener, leases: leases, isStopping: stopping).run()
+>>>>>>> tests
                 }
             }
         }
