@@ -63,11 +63,7 @@ final class Rig: Sendable {
                 _ = WorkerThread { [bench] in
                     guard let workbench = try? bench.workbench() else { return }
                     let listener = Listener(url: bench.config.databaseURL, channel: "jobs")
-<<<<<<< HEAD
-                    LaneThread(jobs: jobs, bench: workbench, listener: listener, leases: Leases(), isStopping: stopping).run()
-=======
                     LaneThread(jobs: jobs, bench: workbench, listener: listener, leases: leases, isStopping: stopping).run()
->>>>>>> tests
                 }
             }
         }
