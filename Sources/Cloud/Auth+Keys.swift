@@ -100,7 +100,7 @@ enum AuthKeys {
             """
             select \(Key.columns) from api_keys where \(page.window)
             """)
-        return .json(page.envelope(rows, id: \.id) { row, out in Key(row).write(to: &out) })
+        return .json(page.envelope(rows) { row, out in Key(row).write(to: &out) })
     }
 
     private static func create(_ context: Context) throws -> Response {

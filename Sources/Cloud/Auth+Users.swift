@@ -39,7 +39,7 @@ enum AuthUsers {
             """
             select \(Account.columns) from users where \(page.window)
             """)
-        return .json(page.envelope(rows, id: \.id) { row, out in Account(row).write(to: &out) })
+        return .json(page.envelope(rows) { row, out in Account(row).write(to: &out) })
     }
 
     private static func changeRole(_ context: Context) throws -> Response {
@@ -63,6 +63,6 @@ enum AuthUsers {
             select \(entryColumns) from audit_log
             where \(own) and \(page.window)
             """)
-        return .json(page.envelope(rows, id: \.id, write: write))
+        return .json(page.envelope(rows, write))
     }
 }

@@ -89,7 +89,7 @@ enum Instances {
     private static func list(_ context: Context) throws -> Response {
         let page = try Page(context.request.query)
         let rows = try context.commit("select \(columns) from instances where \(page.window)")
-        return .json(page.envelope(rows, id: \.id, write: write))
+        return .json(page.envelope(rows, write))
     }
 
     private static func create(_ context: Context) throws -> Response {

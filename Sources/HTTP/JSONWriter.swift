@@ -56,18 +56,14 @@ package struct JSONWriter: ~Copyable {
         if let text { quote(text.assumingMemoryBound(to: UInt8.self)) } else { put("null") }
     }
 
-    /// A list of objects, each written by the body.
-    mutating func member<Items: Sequence>(
-        _ name: StaticString, objects items: Items, _ body: (Items.Element, inout JSONWriter) -> Void
-    ) {
+    /// A list of so many objects, each written by the body.
+    package mutating func member(_ name: StaticString, objects count: Int, _ body: (Int, inout JSONWriter) -> Void) {
         open(name)
         begin("[")
-        var isFirst = true
-        for item in items {
-            begin(isFirst ? "{" : ",")
-            if !isFirst { begin("{") }
-            isFirst = false
-            body(item, &self)
+        for index in 0..<count {
+            if index > 0 { begin(",") }
+            begin("{")
+            body(index, &self)
             begin("}")
         }
         begin("]")

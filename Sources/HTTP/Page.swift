@@ -25,17 +25,4 @@ package struct Page: Sendable {
         if cursor != nil, after == nil { errors.append(FieldError("cursor", "must be a next_cursor of an earlier answer")) }
         guard errors.isEmpty else { throw .invalid(errors) }
     }
-
-    /// The list envelope.
-    /// - Parameter rows: fetched with `limit + 1`; the extra one only tells that there is more.
-    package func envelope<Rows: RandomAccessCollection>(
-        _ rows: Rows, id: (Rows.Element) -> ID, write: (Rows.Element, inout JSONWriter) -> Void
-    ) -> JSON {
-        let shown = rows.prefix(limit)
-        let next = rows.count > limit ? shown.last.map { "c_" + id($0).description } : nil
-        return .written { out in
-            out.member("data", objects: shown, write)
-            out.member("meta", ["next_cursor": .optional(next)])
-        }
-    }
 }

@@ -25,6 +25,21 @@ extension JSONWriter {
     }
 }
 
+extension Page {
+    /// The list envelope.
+    /// - Parameters:
+    ///   - rows: fetched with `limit + 1`, the id first; the extra one only tells that there is more.
+    ///   - write: the members of one row.
+    package func envelope(_ rows: Rows, _ write: (Row, inout JSONWriter) -> Void) -> JSON {
+        let count = min(rows.count, limit)
+        let next = rows.count > limit ? "c_" + rows[count - 1].id.description : nil
+        return .written { out in
+            out.member("data", objects: count) { write(rows[$0], &$1) }
+            out.member("meta", .written { $0.member("next_cursor", next) })
+        }
+    }
+}
+
 extension Row {
     /// The next column's bytes, valid while the closure runs; `nil` for null.
     mutating func withNextBytes(_ body: (UnsafeRawBufferPointer?) -> Void) {
