@@ -40,7 +40,7 @@ let package = Package(
         library("Outbound", on: ["CCurl"]),
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
-        library("API", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
+        library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
         library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API"]),
         library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API", "System"]),
         program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud"]),

@@ -1,6 +1,8 @@
 // The log: one enum of events, one JSON line each on standard error. No value that a client sent gets in, except the request id.
 import Glibc
 import HTTP
+import Synchronization
+import System
 
 package enum Event: Sendable {
     /// route: the pattern (`/instances/:id`), never the path, which may hold secrets.
@@ -43,13 +45,54 @@ package enum Event: Sendable {
         }
     }
 
-    /// Writes the line in one piece, so that lines of several processes never mix.
+    /// Writes the line, whole, so that lines of several processes never mix. Lines of answered requests go out together, a quarter of a
+    /// second later at most; any other event takes them along at once.
     package func log() {
-        let line = JSON.written { line in
+        var line = JSON.written { line in
             line.member("time", Timestamp.now())
             write(to: &line)
+        }.bytes
+        line.append(UInt8(ascii: "\n"))
+        if case .answered = self { LogBuffer.shared.hold(line) } else { LogBuffer.shared.write(line) }
+    }
+}
+
+/// What waits to be written. A system call for each request would cost more than making the line.
+private final class LogBuffer: Sendable {
+    static let shared = LogBuffer()
+
+    private static let limit = 16 << 10
+    private let held = Mutex<[UInt8]>([])
+
+    /// Started by the first line that waits; masters have none.
+    private static let ticker = WorkerThread {
+        while true {
+            _ = poll(nil, 0, 250)
+            shared.write([])
         }
-        let bytes = line.bytes + [UInt8(ascii: "\n")]
+    }
+
+    func hold(_ line: [UInt8]) {
+        _ = Self.ticker
+        let full = held.withLock { held -> [UInt8]? in
+            held.append(contentsOf: line)
+            guard held.count >= Self.limit else { return nil }
+            defer { held.removeAll(keepingCapacity: true) }
+            return held
+        }
+        if let full { put(full) }
+    }
+
+    func write(_ line: [UInt8]) {
+        put(
+            held.withLock { held in
+                defer { held.removeAll(keepingCapacity: true) }
+                return held + line
+            })
+    }
+
+    private func put(_ bytes: [UInt8]) {
+        guard !bytes.isEmpty else { return }
         _ = bytes.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
 }

@@ -25,7 +25,7 @@ package enum Child {
             let threads = try crew.start()
             awaitDismissal()
             let left = crew.drain(threads)
-            if left > 0 { log(.drainExpired(pool: pool.name, threads: left)) }
+            log(left > 0 ? .drainExpired(pool: pool.name, threads: left) : .drained(pool: pool.name))
             // Not exit: its handlers would run beside threads that are still at work.
             _exit(left == 0 ? 0 : 1)
         } catch {

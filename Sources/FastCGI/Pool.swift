@@ -59,6 +59,8 @@ package enum PoolEvent: Equatable, Sendable {
     case malformedRequest(pool: String, reason: String)
     /// From a child that ends because of it: it can't become what it should be, or a thread has no handler.
     case childFailed(pool: String, reason: String)
+    /// From a child whose threads all finished what they had: it ends.
+    case drained(pool: String)
     /// From a child that ends though `threads` threads are still at work.
     case drainExpired(pool: String, threads: Int)
 

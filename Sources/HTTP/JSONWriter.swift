@@ -132,10 +132,12 @@ package struct JSONWriter: ~Copyable {
 
     /// `"name":`, after a comma where it is not the first.
     private mutating func open(_ name: StaticString) {
-        reserve(name.utf8CodeUnitCount + 4)
+        let length = name.utf8CodeUnitCount
+        reserve(length + 4)
         if count > 0, start[count - 1] != UInt8(ascii: "{") { mark(",") }
         mark("\"")
-        put(name)
+        (start + count).update(from: name.utf8Start, count: length)
+        count += length
         mark("\"")
         mark(":")
     }

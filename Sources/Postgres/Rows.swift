@@ -12,8 +12,12 @@ package protocol Column {
 /// The rows of one statement.
 package final class Rows: RandomAccessCollection {
     private let result: OpaquePointer
+    private let columns: Int32
 
-    init(_ result: OpaquePointer) { self.result = result }
+    init(_ result: OpaquePointer) {
+        self.result = result
+        columns = PQnfields(result)
+    }
 
     deinit { PQclear(result) }
 
@@ -32,10 +36,11 @@ package final class Rows: RandomAccessCollection {
     }
 
     func bytes(_ row: Int32, _ column: Int32) -> UnsafeRawBufferPointer? {
-        precondition(column < PQnfields(result), "the row has no column \(column)")
-        guard PQgetisnull(result, row, column) == 0, let start = PQgetvalue(result, row, column) else { return nil }
+        precondition(column < columns, "the row has no column \(column)")
         let count = Int(PQgetlength(result, row, column))
-        return UnsafeRawBufferPointer(start: start, count: count)
+        // Nulls have no length, but neither has an empty value.
+        guard count > 0 || PQgetisnull(result, row, column) == 0 else { return nil }
+        return UnsafeRawBufferPointer(start: PQgetvalue(result, row, column), count: count)
     }
 }
 

@@ -9,12 +9,18 @@ package struct WorkerThread: Sendable {
         init(_ body: @escaping @Sendable () -> Void) { self.body = body }
     }
 
-    /// Starts a thread of 2 MiB stack; ends the process when the system has none to give.
+    /// Starts a thread of 2 MiB stack that takes no signals; ends the process when the system has none to give.
     package init(_ body: @escaping @Sendable () -> Void) {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         defer { pthread_attr_destroy(&attributes) }
         pthread_attr_setstacksize(&attributes, 2 << 20)
+        // Blocked before it starts, or a signal could reach it first.
+        var all = sigset_t()
+        var present = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_SETMASK, &all, &present)
+        defer { pthread_sigmask(SIG_SETMASK, &present, nil) }
         var handle = pthread_t()
         let problem = pthread_create(
             &handle, &attributes,
