@@ -133,7 +133,9 @@ enum Instances {
         guard var row = try context.query("select status, desired from instances where id = \(id) for no key update").first else {
             throw APIError.notFound
         }
-        if let wish = change.desired { try checkMove(from: row.next(), desired: row.next(), to: wish) }
+        let (status, desired): (String, String) = (row.next(), row.next())
+        guard status != "TERMINATING" else { throw APIError.conflict("The instance is being terminated") }
+        if let wish = change.desired { try checkMove(from: status, desired: desired, to: wish) }
         try context.record("instance.updated", id, ["name": .optional(change.name), "status": .optional(change.desired)])
         try context.enqueue("instance", id)
         let rows = try context.commit(
@@ -167,7 +169,7 @@ enum Instances {
 extension Instances {
     /// - Throws: `conflict` where STARTING→RUNNING⇄STOPPED, RUNNING⇄PAUSED does not lead there. ERROR may be started or stopped.
     private static func checkMove(from status: String, desired: String, to wish: String) throws(APIError) {
-        let present = status == "ERROR" || status == "TERMINATING" ? status : desired
+        let present = status == "ERROR" ? status : desired
         let targets =
             switch present {
             case "RUNNING": ["RUNNING", "STOPPED", "PAUSED"]

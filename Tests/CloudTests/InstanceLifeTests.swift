@@ -72,6 +72,9 @@ struct InstanceLifeTests {
         expect(cloud.call(.delete, "/instances/\(id)", key: owner.key), 200, #"{"message": "Instance is being terminated"}"#)
         #expect(cloud.call(.get, "/instances/\(id)", key: owner.key)["data"]?["status"] == "TERMINATING")
         #expect(cloud.call(.delete, "/instances/\(id)", key: owner.key).status == 200, "asking twice does no harm")
+        expect(
+            cloud.call(.put, "/instances/\(id)", key: owner.key, json: ["name": "late"]), 409, error: "conflict", "CONFLICT",
+            "The instance is being terminated")
         let wanted = try cloud.admin("select wanted from jobs where kind = 'instance' and subject = \(id)").scalar(Int.self)
         #expect(wanted == 3)
         try cloud.admin("delete from instances where id = \(id)::uuid")
