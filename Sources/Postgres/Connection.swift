@@ -10,7 +10,6 @@ package final class Connection {
     /// What the server still owes an answer for, oldest first.
     private var expected: [Expected] = []
     private var tickets = 0
-    private var lastBegin = ContinuousClock.now
 
     private enum Expected {
         case preparation(text: String, name: String)
@@ -37,11 +36,9 @@ package final class Connection {
             do {
                 while !expected.isEmpty { _ = try receive() }
             } catch { close() }
-            // Under load a look before each transaction would cost more than the request that meets a restart.
-            if ContinuousClock.now - lastBegin > .milliseconds(100), hasGoneAway { close() }
+            if hasGoneAway { close() }
         }
         if session == nil { try open() }
-        lastBegin = .now
         return Transaction(self)
     }
 
