@@ -36,6 +36,8 @@ package struct Config: Sendable {
     package struct Quota: Sendable {
         package var instances: Int
         package var memoryMB: Int
+        /// Requests that wait for the engine at once, in one child.
+        package var engineWaits: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -95,7 +97,8 @@ package struct Config: Sendable {
         }
         quota = Quota(
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
-            memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000))
+            memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000),
+            engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
