@@ -42,12 +42,13 @@ let package = Package(
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
         library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API"]),
+        library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API", "System"]),
-        program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud"]),
+        program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions"]),
         program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
         .target(
-            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud"],
+            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud", "Sessions"],
             path: "Tests/TestSupport",
             swiftSettings: house),
         tests("HTTPTests", on: ["HTTP"]),
@@ -55,6 +56,7 @@ let package = Package(
         tests("IdentityTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "TestSupport"]),
         tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
+        tests("SessionsTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
         tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),

@@ -30,6 +30,14 @@ package struct Config: Sendable {
         case closed
         /// Only addresses of these mail domains, lower case.
         case domains([String])
+
+        package func admits(_ email: String) -> Bool {
+            switch self {
+            case .open: true
+            case .closed: false
+            case .domains(let domains): domains.contains { email.lowercased().hasSuffix("@" + $0) }
+            }
+        }
     }
 
     /// What one owner may have at once.

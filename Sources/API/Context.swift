@@ -17,6 +17,9 @@ package struct Equipment {
         self.connection = connection
         self.engine = engine
     }
+
+    /// What credentials are judged by.
+    package var bench: Credential.Bench { Credential.Bench(keyring: config.keyring, now: now) }
 }
 
 package final class Context {
@@ -46,6 +49,8 @@ package final class Context {
 
     package var now: Timestamp { equipment.now() }
 
+    package var bench: Credential.Bench { equipment.bench }
+
     package func newID() -> ID { ID(at: now) }
 
     /// - Throws: `internalFailure` outside the long pool: the route's pool is wrong then.
@@ -66,21 +71,22 @@ package final class Context {
     /// The body, judged by media type, size and syntax.
     package func fields() throws(APIError) -> Fields {
         if case .bytes([]) = request.body {
-            if case .optionalJSON = route.input { return try Fields([:]) }
-            throw .malformedBody("A JSON body is needed")
+            guard route.input != .json else { throw .malformedBody("A JSON body is needed") }
+            return try Fields([:])
         }
-        guard isJSON else { throw .unsupportedMediaType(expected: "application/json") }
+        let isForm = route.input == .jsonOrForm && mediaType == "application/x-www-form-urlencoded"
+        guard isForm || mediaType == "application/json" else { throw .unsupportedMediaType(expected: "application/json") }
         switch request.body {
-        case .bytes(let bytes) where bytes.count <= route.bodyLimit: return try Fields(try JSON(parsing: bytes))
+        case .bytes(let bytes) where bytes.count <= route.bodyLimit:
+            return isForm ? try Fields(form: bytes) : try Fields(try JSON(parsing: bytes))
         case .bytes, .tooLarge: throw .bodyTooLarge(limit: route.bodyLimit)
         case .truncated: throw .malformedBody("The body is shorter than its Content-Length")
         }
     }
 
     /// curl's default for `-d` is form data; a JSON route does not guess.
-    private var isJSON: Bool {
-        let type = request.headers["content-type"]?.split(separator: ";").first.map { $0.filter { !$0.isWhitespace }.lowercased() }
-        return type == "application/json"
+    private var mediaType: String? {
+        request.headers["content-type"]?.split(separator: ";").first.map { $0.filter { !$0.isWhitespace }.lowercased() }
     }
 }
 
@@ -104,7 +110,7 @@ extension Context {
     package var principal: Principal {
         get throws {
             if let known { return known }
-            guard credential != nil, let row = try query(Principal.query).first else { throw APIError.invalidCredentials }
+            guard let credential, let row = try query(credential.principal).first else { throw APIError.invalidCredentials }
             let principal = Principal(row)
             known = principal
             return principal

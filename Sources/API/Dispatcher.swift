@@ -22,14 +22,16 @@ package struct Dispatcher: Sendable {
     package func respond(to request: Request, with equipment: Equipment, log: (Event) -> Void = { $0.log() }) -> Response {
         let start = ContinuousClock.now
         var pattern = "-"
+        var surface = Surface.cloud
         var cause: String?
         var response: Response
         do {
             let (route, parameters) = try match(request)
             pattern = route?.path ?? "-"
+            surface = route?.surface ?? .cloud
             response = if let route { try answer(route, parameters, request, equipment) } else { CORS.preflight }
         } catch {
-            let refusal = Self.publicError(error)
+            let refusal = surface.words(for: Self.publicError(error))
             cause = refusal.cause
             response = .failure(refusal, requestID: request.requestID)
         }
@@ -55,7 +57,7 @@ package struct Dispatcher: Sendable {
     }
 
     private func answer(_ route: Route, _ parameters: [String: String], _ request: Request, _ equipment: Equipment) throws -> Response {
-        let credential = route.access.isOpen ? nil : try Credential.resolve(request.headers, by: resolvers)
+        let credential = route.access.isOpen ? nil : try Credential.resolve(request.headers, by: resolvers, equipment.bench)
         let context = Context(request: request, route: route, parameters: parameters, credential: credential, equipment: equipment)
         do {
             let response =

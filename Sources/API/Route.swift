@@ -24,6 +24,21 @@ extension Access: CustomStringConvertible {
     }
 }
 
+/// A part of the API with words of its own for a refused credential.
+package enum Surface: Sendable {
+    case cloud
+    case sessions
+
+    /// The same refusal as this surface says it.
+    package func words(for error: APIError) -> APIError {
+        switch (self, error) {
+        case (.sessions, .invalidCredentials), (.sessions, .keyExpired): .invalidToken
+        case (.sessions, .insufficientPermissions): .insufficientRights
+        default: error
+        }
+    }
+}
+
 package struct Route: Sendable {
     /// The workers that serve it; nginx maps its location likewise (nginx/snippets).
     package enum Pool: String, Sendable, CaseIterable {
@@ -42,6 +57,8 @@ package struct Route: Sendable {
         case json
         /// A JSON object or nothing.
         case optionalJSON
+        /// A JSON object, or the same as form data.
+        case jsonOrForm
     }
 
     package typealias Handler = @Sendable (Context) throws -> Response
@@ -56,6 +73,8 @@ package struct Route: Sendable {
     package let bodyLimit: Int
     package let handler: Handler
     package let source: String
+    /// Whose words its refusals use.
+    package var surface = Surface.cloud
 
     package static let usualBodyLimit = 1 << 20
 
@@ -89,9 +108,10 @@ package struct Route: Sendable {
 
     /// A POST that acts on what is there; its body may be empty.
     package static func action(
-        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+        _ path: String, _ access: Access, pool: Pool = .api, input: Input = .optionalJSON, _ handler: @escaping Handler,
+        file: String = #fileID, line: Int = #line
     ) -> Route {
-        Route(.post, path, access, pool, .optionalJSON, isIdempotent: !access.isOpen, handler, "\(file):\(line)")
+        Route(.post, path, access, pool, input, isIdempotent: !access.isOpen, handler, "\(file):\(line)")
     }
 
     package static func put(

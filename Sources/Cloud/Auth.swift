@@ -106,13 +106,3 @@ enum Auth {
         return .json(["data": .array(roles), "meta": ["next_cursor": nil]])
     }
 }
-
-extension Config.Registration {
-    fileprivate func admits(_ email: String) -> Bool {
-        switch self {
-        case .open: true
-        case .closed: false
-        case .domains(let domains): domains.contains { email.lowercased().hasSuffix("@" + $0) }
-        }
-    }
-}

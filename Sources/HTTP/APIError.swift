@@ -18,6 +18,9 @@ package enum APIError: Error, Equatable, Sendable {
     case invalidCredentials
     case loginFailed
     case keyExpired
+    /// `invalidCredentials` and `insufficientPermissions` in the words of the sessions' surface.
+    case invalidToken
+    case insufficientRights
     case insufficientPermissions
     case registrationClosed
     case quotaExceeded(String)
@@ -45,6 +48,8 @@ package enum APIError: Error, Equatable, Sendable {
         case .invalidCredentials: (401, "unauthorized", "INVALID_CREDENTIALS", "Invalid authentication credentials")
         case .loginFailed: (401, "unauthorized", "INVALID_CREDENTIALS", "Invalid email or password")
         case .keyExpired: (401, "unauthorized", "KEY_EXPIRED", "API key has expired")
+        case .invalidToken: (401, "unauthorized", "INVALID_TOKEN", "Invalid or expired token")
+        case .insufficientRights: (403, "forbidden", "INSUFFICIENT_PERMISSIONS", "Insufficient permissions")
         case .insufficientPermissions: (403, "forbidden", "INSUFFICIENT_PERMISSIONS", "Insufficient permissions for this operation")
         case .registrationClosed: (403, "forbidden", "REGISTRATION_CLOSED", "Registration is not open for this e-mail address")
         case .quotaExceeded(let what): (403, "forbidden", "QUOTA_EXCEEDED", "Quota exceeded: \(what)")

@@ -23,6 +23,15 @@ package struct Fields {
         self.members = members
     }
 
+    /// Form data (`application/x-www-form-urlencoded`); of a repeated name the first counts.
+    /// - Throws: `APIError.malformedBody` for a NUL.
+    package init(form bytes: [UInt8]) throws(APIError) {
+        members = Query(String(decoding: bytes, as: UTF8.self)).pairs.map { JSON.Member($0.name, .string($0.value)) }
+        guard members.allSatisfy({ !$0.name.utf8.contains(0) && $0.value.string?.utf8.contains(0) == false }) else {
+            throw .malformedBody("Strings must not contain NUL")
+        }
+    }
+
     package func has(_ name: String) -> Bool { self[name] != nil }
 
     /// The raw member; `nil` where it is absent or null.

@@ -47,9 +47,9 @@ package struct Origin: Sendable {
 
 /// Password work against one database connection.
 package struct Accounts {
-    private let connection: Connection
-    private let cost: ScryptCost
-    private let origin: Origin
+    let connection: Connection
+    let cost: ScryptCost
+    let origin: Origin
 
     package init(_ connection: Connection, cost: ScryptCost, origin: Origin) {
         self.connection = connection
@@ -95,10 +95,31 @@ package struct Accounts {
         }
     }
 
+    /// A right password; what settles the login.
+    struct Proof {
+        let userID: ID
+        let stored: String
+        /// The password at the present cost, where the stored hash has another.
+        let better: String?
+    }
+
     /// Two transactions: count the attempt; hash with none open; settle.
     /// - Throws: `loginFailed`, the same and after the same time for an unknown address, a wrong password and a locked account.
     package func login(email: String, password: String, key: NewKey) throws -> Account {
-        let attempt = Attempt(try connection.begin().commit("select * from begin_login(\(email.lowercased()))")[0])
+        let proof = try prove(email, password)
+        let rows = try connection.begin().commit(
+            """
+            select \(Account.columns) from finish_login(\(proof.userID), \(proof.stored), \(proof.better), \(key.id), \(KeyText.digest(key.text)), \
+            \(KeyText.displayPrefix(key.text)), \(key.idleSeconds), \(origin.address)::inet, \(origin.requestID))
+            """)
+        guard let row = rows.first else { throw APIError.loginFailed }
+        return Account(row)
+    }
+
+    /// The first half of a login.
+    /// - Parameter name: an e-mail address or a user name, in any case of letters.
+    func prove(_ name: String, _ password: String) throws -> Proof {
+        let attempt = Attempt(try connection.begin().commit("select * from begin_login(\(name.lowercased()))")[0])
         let isRight = try Password.verify(password, against: attempt.passwordHash ?? Password.dummy(cost: cost))
         guard let userID = attempt.userID, let stored = attempt.passwordHash, isRight, !attempt.isRefused else {
             if let userID = attempt.userID {
@@ -108,13 +129,7 @@ package struct Accounts {
             throw APIError.loginFailed
         }
         let better = Password.needsRehash(stored, cost: cost) ? try Password.hash(password, cost: cost) : nil
-        let rows = try connection.begin().commit(
-            """
-            select \(Account.columns) from finish_login(\(userID), \(stored), \(better), \(key.id), \(KeyText.digest(key.text)), \
-            \(KeyText.displayPrefix(key.text)), \(key.idleSeconds), \(origin.address)::inet, \(origin.requestID))
-            """)
-        guard let row = rows.first else { throw APIError.loginFailed }
-        return Account(row)
+        return Proof(userID: userID, stored: stored, better: better)
     }
 
     /// Wishes the reset mail; says nothing about whether there is such an account.

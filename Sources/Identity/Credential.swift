@@ -1,37 +1,76 @@
 // What a request presents to be let in. One resolver for each kind of credential: nil is "not mine", a throw "mine, but bad".
-import Crypto
+package import Crypto
 package import HTTP
 package import Postgres
 
 /// A credential that looks right; whether it lives, the database says.
-package struct Credential: Sendable {
-    /// SHA-256 of the text.
-    package let hash: [UInt8]
+package enum Credential: Equatable, Sendable {
+    /// SHA-256 of the key's text.
+    case key(hash: [UInt8])
+    /// What an access token names.
+    case session(ID, account: ID)
 
-    package init(hash: [UInt8]) { self.hash = hash }
+    /// What resolvers judge by beside the headers.
+    package struct Bench {
+        package let keyring: Keyring
+        package let now: () -> Timestamp
 
-    package typealias Resolver = @Sendable (Headers) throws(APIError) -> Credential?
+        package init(keyring: Keyring, now: @escaping () -> Timestamp) {
+            self.keyring = keyring
+            self.now = now
+        }
+    }
+
+    package typealias Resolver = @Sendable (Headers, Bench) throws(APIError) -> Credential?
 
     /// The first resolver that claims the request decides.
-    /// - Throws: `invalidCredentials` when none does, or when a key's checksum is wrong: then no database is asked.
-    package static func resolve(_ headers: Headers, by resolvers: [Resolver]) throws(APIError) -> Credential {
+    /// - Throws: `invalidCredentials` when none does, or when a checksum or signature is wrong: then no database is asked.
+    package static func resolve(_ headers: Headers, by resolvers: [Resolver], _ bench: Bench) throws(APIError) -> Credential {
         for resolver in resolvers {
-            if let credential = try resolver(headers) { return credential }
+            if let credential = try resolver(headers, bench) { return credential }
         }
         throw .invalidCredentials
     }
 
-    /// The statement that finds it, checks it and sets what row-level security reads; see sql/0002_identity.sql.
+    /// The statement that finds it, checks it and sets what row-level security reads; see sql/0002_identity.sql and 0004_sessions.sql.
     package func authentication(for permission: Permission?, address: String) -> SQL {
-        """
-        select authenticate(\(hash), \(permission?.rawValue), \(permission?.roles)::text[], \
-        \(Permission.authRead.roles)::text[], \(address)::inet)
-        """
+        switch self {
+        case .key(let hash):
+            """
+            select authenticate(\(hash), \(permission?.rawValue), \(permission?.roles)::text[], \
+            \(Permission.authRead.roles)::text[], \(address)::inet)
+            """
+        case .session(let id, let account):
+            """
+            select authenticate_session(\(id), \(account), \(permission?.rawValue), \(permission?.roles)::text[], \
+            \(Permission.authRead.roles)::text[], \(address)::inet)
+            """
+        }
     }
 
     /// Writes to the audit that it was refused for want of a permission.
     package func denial(of route: String, address: String, requestID: String) -> SQL {
-        "select audit_denial(\(hash), \(route), \(address)::inet, \(requestID))"
+        switch self {
+        case .key(let hash): "select audit_denial(\(hash), \(route), \(address)::inet, \(requestID))"
+        case .session(let id, let account):
+            "select audit_session_denial(\(id), \(account), \(route), \(address)::inet, \(requestID))"
+        }
+    }
+
+    /// The principal of a transaction in which it was found good; one row. A session has no limits of its own.
+    package var principal: SQL {
+        switch self {
+        case .key:
+            """
+            select owner_id, id, role, permissions, allowed_cidrs::text[], expires_at, sees_directory()
+            from api_keys where id = current_credential()
+            """
+        case .session:
+            """
+            select owner_id, id, role, null::text[], null::text[], null::timestamptz, sees_directory()
+            from sessions where id = current_credential()
+            """
+        }
     }
 }
 
@@ -41,10 +80,10 @@ package enum APIKey {
 
     package static let resolver: Credential.Resolver = resolve
 
-    @Sendable private static func resolve(_ headers: Headers) throws(APIError) -> Credential? {
+    @Sendable private static func resolve(_ headers: Headers, _ bench: Credential.Bench) throws(APIError) -> Credential? {
         guard let text = headers["x-api-key"] ?? bearerToken(headers, prefix: prefix) else { return nil }
         guard KeyText.isWellFormed(text, prefix: prefix) else { throw .invalidCredentials }
-        return Credential(hash: KeyText.digest(text))
+        return .key(hash: KeyText.digest(text))
     }
 }
 

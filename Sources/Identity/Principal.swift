@@ -36,14 +36,7 @@ package struct Principal: Sendable {
         }
     }
 
-    /// The principal of a transaction whose credential was found good; one row.
-    package static let query: SQL =
-        """
-        select owner_id, id, role, permissions, allowed_cidrs::text[], expires_at, sees_directory()
-        from api_keys where id = current_credential()
-        """
-
-    /// Reads the row of `query`.
+    /// Reads the row of `Credential.principal`.
     package init(_ row: Row) {
         var row = row
         ownerID = row.next()

@@ -19,6 +19,7 @@ struct Housekeeping {
             from api_keys where idle_seconds is not null and last_used_at < now() - interval '30 days'
             and last_used_at + idle_seconds * interval '1 second' < now() - interval '30 days'
             """)
+        try delete("from sessions where expires_at < now()")
         try delete("from password_resets where expires_at < now()")
         try delete("from login_attempts where last_at < now() - interval '1 day'")
         try clear("idempotency_keys", "created_at < now() - interval '24 hours'")

@@ -8,9 +8,10 @@ import Glibc
 import HTTP
 import Identity
 import Postgres
+import Sessions
 
 do {
-    let dispatcher = try Dispatcher(CloudSurface.routes, resolvers: [APIKey.resolver])
+    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: [APIKey.resolver, SessionToken.resolver])
     let arguments = CommandLine.arguments.dropFirst()
     if arguments.first == "--routes" {
         for route in dispatcher.routes { puts(route.line) }

@@ -81,6 +81,12 @@ struct PlanTests {
     @Test(arguments: [
         "select a.owner_id from api_keys a join users u on u.id = a.owner_id where a.key_hash = '\\x00'",
         "select u.id, u.password_hash from users u where u.email_key = 'c77@example.com'",
+        "select u.id, u.password_hash from users u where u.username_key = 'c77'",
+        "select r.session_id from refresh_tokens r where r.token_hash = '\\x00'",
+        """
+        select a.role from sessions a where a.owner_id = '01890000-0000-7000-8000-000000000000'
+        and a.id = '01890000-0000-7000-8000-000000000000' and a.expires_at > now()
+        """,
         "select * from login_attempts where subject = 'x' for update", "select 1 from password_resets where token_hash = '\\x00'",
     ])
     func lookUpsOfFunctionsGoByIndex(statement: String) throws {

@@ -3,6 +3,7 @@
 import API
 import HTTP
 import Identity
+import Postgres
 import TestSupport
 import Testing
 
@@ -20,6 +21,20 @@ struct Probe: Sendable, CustomTestStringConvertible {
     func path(_ id: String) -> String {
         route.path.split(separator: "/", omittingEmptySubsequences: false).map { $0.hasPrefix(":") ? Substring(id) : $0 }.joined(
             separator: "/")
+    }
+
+    /// What its surface says to a bad credential, and to a key that has expired.
+    var refusal: (code: String, message: String) {
+        switch route.surface {
+        case .cloud: ("INVALID_CREDENTIALS", "Invalid authentication credentials")
+        case .sessions: ("INVALID_TOKEN", "Invalid or expired token")
+        }
+    }
+    var expiry: (code: String, message: String) {
+        switch route.surface {
+        case .cloud: ("KEY_EXPIRED", "API key has expired")
+        case .sessions: refusal
+        }
     }
 
     /// All routes of the product.
@@ -49,6 +64,16 @@ enum Samples {
         case "PUT /auth/users/:id/role": return ["role": "viewer"]
         case "POST /instances": return ["name": "web", "image": "nginx", "ports": "0:80"]
         case "PUT /instances/:id": return ["name": "web-2", "status": "STOPPED"]
+        case "POST /api/v1/auth/register":
+            let email = TestCloud.newEmail()
+            return [
+                "username": .string(String(email.prefix(20))), "email": .string(email), "password": "correct horse", "full_name": "Someone",
+            ]
+        case "POST /api/v1/auth/login": return ["username": .string(owner.email), "password": .string(owner.password)]
+        case "POST /api/v1/auth/refresh":
+            let answer = try TestCloud().call(
+                .post, "/api/v1/auth/login", json: ["email": .string(owner.email), "password": .string(owner.password)])
+            return ["refresh_token": try #require(answer["refresh_token"], "\(answer)"), "rotate": true]
         default: throw Missing(description: "Samples.body needs a line with a valid body for \(probe.name)")
         }
     }
@@ -58,7 +83,7 @@ enum Samples {
         switch probe.name {
         // There is no such token.
         case "POST /auth/reset-password": 400
-        case "POST /auth/register", "POST /auth/keys", "POST /instances": 201
+        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances": 201
         // The engine of these tests never answers.
         case _ where probe.route.pool == .long: 503
         default: 200
@@ -72,6 +97,9 @@ enum Samples {
         switch kind {
         case "/auth/keys": return try cloud.newKey(of: owner).id
         case "/auth/users": return nil
+        case "/api/v1/auth/sessions":
+            _ = cloud.call(.post, "/api/v1/auth/login", json: ["email": .string(owner.email), "password": .string(owner.password)])
+            return try cloud.admin("select id::text from sessions where owner_id = \(owner.id)::uuid order by id desc").scalar(String.self)
         case "/instances":
             let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
             let answer = cloud.call(.post, "/instances", key: owner.key, json: body)

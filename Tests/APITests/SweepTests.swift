@@ -23,7 +23,7 @@ struct SweepTests {
         let answer = cloud.call(probe.route.method, probe.path(id), key: owner.key, json: try Samples.body(probe, owner))
         #expect(answer.status == Samples.status(probe), "\(answer)")
         #expect(answer.header("Content-Type") == "application/json; charset=utf-8")
-        let isSecret = answer["key"] != nil || answer["api_key"] != nil
+        let isSecret = answer["key"] != nil || answer["api_key"] != nil || answer["token"] != nil
         #expect(answer.header("Cache-Control") == (isSecret ? "no-store" : nil))
     }
 
@@ -38,12 +38,12 @@ struct SweepTests {
         ] {
             expect(
                 cloud.call(probe.route.method, probe.path(owner.id), key: key, json: body), 401,
-                error: "unauthorized", "INVALID_CREDENTIALS", "Invalid authentication credentials")
+                error: "unauthorized", probe.refusal.code, probe.refusal.message)
         }
         try cloud.admin("update api_keys set expires_at = now() where owner_id = \(owner.id)::uuid")
         expect(
             cloud.call(probe.route.method, probe.path(owner.id), key: owner.key, json: body), 401,
-            error: "unauthorized", "KEY_EXPIRED", "API key has expired")
+            error: "unauthorized", probe.expiry.code, probe.expiry.message)
     }
 
     @Test(arguments: Probe.permitted)

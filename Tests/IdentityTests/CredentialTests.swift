@@ -5,16 +5,20 @@ import Identity
 import Testing
 
 struct CredentialTests {
-    private func resolve(_ headers: KeyValuePairs<String, String>) throws -> [UInt8] {
-        try Credential.resolve(Headers(headers), by: [APIKey.resolver]).hash
+    private static var bench: Credential.Bench {
+        Credential.Bench(keyring: Keyring(secret: [UInt8](repeating: 1, count: 32), previous: nil), now: Timestamp.now)
+    }
+
+    private func resolve(_ headers: KeyValuePairs<String, String>) throws -> Credential {
+        try Credential.resolve(Headers(headers), by: [APIKey.resolver, SessionToken.resolver], Self.bench)
     }
 
     @Test func aKeyIsKnownByItsDigest() throws {
         let key = KeyText.make(prefix: "thecloud_")
-        #expect(try resolve(["X-API-Key": key]) == SHA256.digest(key))
-        #expect(try resolve(["Authorization": "Bearer \(key)"]) == SHA256.digest(key))
+        #expect(try resolve(["X-API-Key": key]) == .key(hash: SHA256.digest(key)))
+        #expect(try resolve(["Authorization": "Bearer \(key)"]) == .key(hash: SHA256.digest(key)))
         let other = KeyText.make(prefix: "thecloud_")
-        #expect(try resolve(["Authorization": "Bearer \(other)", "X-API-Key": key]) == SHA256.digest(key))
+        #expect(try resolve(["Authorization": "Bearer \(other)", "X-API-Key": key]) == .key(hash: SHA256.digest(key)))
     }
 
     @Test(arguments: ["", "thecloud_", "thecloud_short", "apk_123456789", "Bearer", "sk_user_x"])
@@ -25,13 +29,23 @@ struct CredentialTests {
         #expect(throws: APIError.invalidCredentials) { try resolve([:]) }
     }
 
+    @Test func anAccessTokenNamesItsSession() throws {
+        let (session, account) = (ID(at: .now()), ID(at: .now()))
+        let token = SessionToken.make(session: session, account: account, Self.bench)
+        #expect(try resolve(["Authorization": "bearer \(token)"]) == .session(session, account: account))
+        #expect(throws: APIError.invalidCredentials) { try resolve(["Authorization": "Bearer \(token)x"]) }
+        #expect(throws: APIError.invalidCredentials) { try resolve(["X-API-Key": token]) }
+    }
+
     @Test func theFirstResolverThatClaimsItDecides() throws {
-        let mine: Credential.Resolver = { headers throws(APIError) in headers["x-mine"] == nil ? nil : Credential(hash: [1]) }
+        let mine: Credential.Resolver = { headers, _ throws(APIError) in headers["x-mine"] == nil ? nil : .key(hash: [1]) }
         let key = KeyText.make(prefix: "thecloud_")
-        #expect(try Credential.resolve(Headers(["x-mine": "1", "x-api-key": key]), by: [mine, APIKey.resolver]).hash == [1])
-        #expect(try Credential.resolve(Headers(["x-api-key": key]), by: [mine, APIKey.resolver]).hash == SHA256.digest(key))
+        #expect(
+            try Credential.resolve(Headers(["x-mine": "1", "x-api-key": key]), by: [mine, APIKey.resolver], Self.bench) == .key(hash: [1]))
+        #expect(
+            try Credential.resolve(Headers(["x-api-key": key]), by: [mine, APIKey.resolver], Self.bench) == .key(hash: SHA256.digest(key)))
         #expect(throws: APIError.invalidCredentials) {
-            try Credential.resolve(Headers(["x-mine": "1", "x-api-key": "bad"]), by: [APIKey.resolver, mine])
+            try Credential.resolve(Headers(["x-mine": "1", "x-api-key": "bad"]), by: [APIKey.resolver, mine], Self.bench)
         }
     }
 

@@ -7,6 +7,7 @@ import Foundation
 package import HTTP
 import Identity
 package import Postgres
+import Sessions
 
 package final class TestCloud {
     package let database: TestDatabase
@@ -31,7 +32,7 @@ package final class TestCloud {
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
         connection = Connection(url: config.databaseURL)
-        dispatcher = try Dispatcher(CloudSurface.routes, resolvers: [APIKey.resolver])
+        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: [APIKey.resolver, SessionToken.resolver])
     }
 
     package static func config(_ settings: [String: String] = [:], url: String) throws -> Config {
