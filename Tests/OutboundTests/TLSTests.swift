@@ -22,7 +22,11 @@ struct TLSTests {
             "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate
         ).waitUntilExit()
         let server = try openssl("s_server", "-accept", "127.0.0.1:0", "-www", "-key", key, "-cert", certificate)
-        defer { server.terminate() }
+        // The child inherits a test thread's signal mask, in which SIGTERM may be blocked.
+        defer {
+            kill(server.processIdentifier, SIGKILL)
+            server.waitUntilExit()
+        }
         let port = try #require(announcedPort(server))
         let request = OutboundRequest(url: "https://127.0.0.1:\(port)/")
         let error = #expect(throws: OutboundError.self) { try HTTPClient().send(request) }

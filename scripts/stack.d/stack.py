@@ -27,8 +27,8 @@ def clean_environment(**settings):
 
 
 def free_port():
-    """A port that nobody listens on, outside the range that instances' ports are picked from."""
-    for port in range(33000 + os.getpid() % 6000, 40000):
+    """A port that nobody listens on, outside the ranges that instances' ports (20000–32767) and outgoing connections (above) are picked from."""
+    for port in range(10300 + os.getpid() % 6000, 20000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
