@@ -176,6 +176,17 @@ extension Context {
             """)
     }
 
+    /// Tells sockets and webhooks of the principal what happened, once this transaction has taken effect.
+    /// - Parameters:
+    ///   - type: such as `run.completed`; its first part is the kind.
+    ///   - data: what listeners are shown; no secrets.
+    package func emit(_ type: String, _ resource: ID, _ data: JSON) throws {
+        let transaction = try transaction()
+        try transaction.send(
+            "insert into events (id, type, resource_id, data) values (\(newID()), \(type), \(resource), \(data)::jsonb)")
+        transaction.notify("events")
+    }
+
     /// Takes note of a refused permission in a transaction of its own.
     func recordDenial() throws {
         guard let credential else { return }

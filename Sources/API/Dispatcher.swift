@@ -8,13 +8,14 @@ import Postgres
 package struct Dispatcher: Sendable {
     private let router: Router<Route>
     private let resolvers: [Credential.Resolver]
+    /// Those that clients may call.
     package let routes: [Route]
 
     /// - Throws: `RouteClash` for two routes that could answer the same request.
     package init(_ routes: [Route], resolvers: [Credential.Resolver]) throws(RouteClash) {
         router = try Router(routes.map { ($0.method, $0.path, $0) })
         self.resolvers = resolvers
-        self.routes = routes
+        self.routes = routes.filter { !$0.isInternal }
     }
 
     /// Answers one request; never throws.
@@ -48,7 +49,9 @@ package struct Dispatcher: Sendable {
     /// - Returns: no route for a CORS preflight on a path that exists.
     private func match(_ request: Request) throws(APIError) -> (Route?, [String: String]) {
         switch router.match(request.method, request.path) {
+        case .found(let route, _) where route.isInternal != (request.socketID != nil): throw .routeNotFound
         case .found(let route, let parameters): return (route, parameters)
+        case .methodNotAllowed(_) where request.path.hasPrefix(Route.internalPrefix): throw .routeNotFound
         case .methodNotAllowed(let allowed):
             if CORS.isPreflight(request) { return (nil, [:]) }
             throw .methodNotAllowed(allowed.contains(.get) ? (allowed + [.head]).sorted() : allowed)

@@ -5,7 +5,7 @@ package import Identity
 /// Who may call a route. There is no default: `.anyone` must be typed out.
 package enum Access: Sendable {
     case anyone
-    /// Any living credential.
+    /// Any living credential of a person.
     case authenticated
     case permission(Permission)
 
@@ -73,10 +73,14 @@ package struct Route: Sendable {
     package let bodyLimit: Int
     package let handler: Handler
     package let source: String
+    /// Only for what nginx itself asks about WebSockets (nginx/snippets/sockets.conf); for clients there is no such path.
+    package private(set) var isInternal = false
     /// Whose words its refusals use.
     package var surface = Surface.cloud
 
     package static let usualBodyLimit = 1 << 20
+    /// How the paths of internal routes begin.
+    package static let internalPrefix = "/_"
 
     private init(
         _ method: Method, _ path: String, _ access: Access, _ pool: Pool, _ input: Input, isIdempotent: Bool, _ handler: @escaping Handler,
@@ -124,6 +128,13 @@ package struct Route: Sendable {
         _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
     ) -> Route {
         Route(.delete, path, access, pool, .none, isIdempotent: false, handler, "\(file):\(line)")
+    }
+
+    /// What nginx asks when a WebSocket opens or says something; `Request.socketID` tells which. Open, because the socket proves itself.
+    package static func socket(_ path: String, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line) -> Route {
+        var route = Route(.post, path, .anyone, .api, .json, isIdempotent: false, handler, "\(file):\(line)")
+        route.isInternal = true
+        return route
     }
 
     /// One line of `thecloud-worker --routes`.

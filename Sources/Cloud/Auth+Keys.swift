@@ -98,7 +98,7 @@ enum AuthKeys {
         let page = try Page(context.request.query)
         let rows = try context.commit(
             """
-            select \(Key.columns) from api_keys where \(page.window)
+            select \(Key.columns) from api_keys where kind in ('key', 'login') and \(page.window)
             """)
         return .json(page.envelope(rows) { row, out in Key(row).write(to: &out) })
     }
@@ -150,7 +150,10 @@ enum AuthKeys {
     /// Finds and locks a key that the principal may end.
     /// - Throws: `notFound`; `insufficientPermissions` for one that could do more than the principal's own.
     private static func load(_ id: ID, for principal: Principal, _ context: Context) throws -> Key {
-        guard let row = try context.query("select \(Key.columns) from api_keys where id = \(id) for update").first else {
+        guard
+            let row = try context.query("select \(Key.columns) from api_keys where id = \(id) and kind in ('key', 'login') for update")
+                .first
+        else {
             throw APIError.notFound
         }
         let key = Key(row)
@@ -183,6 +186,6 @@ extension Rule where Value == [Permission] {
         let named = items.map { $0.string.flatMap(Permission.named) }
         guard named.allSatisfy({ $0 != nil }) else { return nil }
         let wanted = Set(named.compactMap { $0 }.joined())
-        return Permission.allCases.filter(wanted.contains)
+        return Permission.ofPeople.filter(wanted.contains)
     }
 }

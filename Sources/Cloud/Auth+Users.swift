@@ -37,14 +37,14 @@ enum AuthUsers {
         let page = try Page(context.request.query)
         let rows = try context.commit(
             """
-            select \(Account.columns) from users where \(page.window)
+            select \(Account.columns) from users where role <> 'client' and \(page.window)
             """)
         return .json(page.envelope(rows) { row, out in Account(row).write(to: &out) })
     }
 
     private static func changeRole(_ context: Context) throws -> Response {
         var body = try context.fields()
-        let role = body.required("role", .oneOf(Role.allCases.map(\.rawValue)))
+        let role = body.required("role", .oneOf(Role.people.map(\.rawValue)))
         guard let role else { throw body.refusal }
         let rows = try context.commit(
             """

@@ -100,7 +100,7 @@ enum Auth {
     }
 
     private static func roles(_ context: Context) throws -> Response {
-        let roles = Role.allCases.map { role -> JSON in
+        let roles = Role.people.map { role -> JSON in
             ["name": .string(role.rawValue), "permissions": .strings(role.permissions.map(\.rawValue))]
         }
         return .json(["data": .array(roles), "meta": ["next_cursor": nil]])

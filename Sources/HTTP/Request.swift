@@ -57,10 +57,12 @@ package struct Request: Sendable {
     package var remoteAddress: String
     /// Made or sanitised by nginx: 1–64 characters of letters, digits and `-_.`.
     package var requestID: String
+    /// The WebSocket whose opening or message nginx brings, by its internal locations only; `nil` for requests of clients.
+    package var socketID: String?
 
     package init(
         method: Method, path: String, query: String = "", headers: Headers = Headers(), body: Body = .bytes([]),
-        remoteAddress: String = "127.0.0.1", requestID: String = ""
+        remoteAddress: String = "127.0.0.1", requestID: String = "", socketID: String? = nil
     ) {
         self.method = method
         self.path = path
@@ -69,6 +71,7 @@ package struct Request: Sendable {
         self.body = body
         self.remoteAddress = remoteAddress
         self.requestID = requestID
+        self.socketID = socketID
     }
 }
 

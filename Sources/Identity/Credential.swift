@@ -23,6 +23,9 @@ package enum Credential: Equatable, Sendable {
 
     package typealias Resolver = @Sendable (Headers, Bench) throws(APIError) -> Credential?
 
+    /// Those of every surface: any credential is accepted wherever its rights suffice.
+    package static let resolvers: [Resolver] = [APIKey.resolver, SessionToken.resolver, MasterKey.resolver, ScopedKey.resolver]
+
     /// The first resolver that claims the request decides.
     /// - Throws: `invalidCredentials` when none does, or when a checksum or signature is wrong: then no database is asked.
     package static func resolve(_ headers: Headers, by resolvers: [Resolver], _ bench: Bench) throws(APIError) -> Credential {
@@ -37,12 +40,12 @@ package enum Credential: Equatable, Sendable {
         switch self {
         case .key(let hash):
             """
-            select authenticate(\(hash), \(permission?.rawValue), \(permission?.roles)::text[], \
+            select authenticate(\(hash), \(permission?.rawValue), \(permission?.roles ?? Role.anyPerson)::text[], \
             \(Permission.authRead.roles)::text[], \(address)::inet)
             """
         case .session(let id, let account):
             """
-            select authenticate_session(\(id), \(account), \(permission?.rawValue), \(permission?.roles)::text[], \
+            select authenticate_session(\(id), \(account), \(permission?.rawValue), \(permission?.roles ?? Role.anyPerson)::text[], \
             \(Permission.authRead.roles)::text[], \(address)::inet)
             """
         }
@@ -62,28 +65,15 @@ package enum Credential: Equatable, Sendable {
         switch self {
         case .key:
             """
-            select owner_id, id, role, permissions, allowed_cidrs::text[], expires_at, sees_directory()
+            select owner_id, id, role, permissions, allowed_cidrs::text[], expires_at, sees_directory(), member_id
             from api_keys where id = current_credential()
             """
         case .session:
             """
-            select owner_id, id, role, null::text[], null::text[], null::timestamptz, sees_directory()
+            select owner_id, id, role, null::text[], null::text[], null::timestamptz, sees_directory(), null::uuid
             from sessions where id = current_credential()
             """
         }
-    }
-}
-
-/// `thecloud_…`, in `X-API-Key` or as a bearer token.
-package enum APIKey {
-    package static let prefix = "thecloud_"
-
-    package static let resolver: Credential.Resolver = resolve
-
-    @Sendable private static func resolve(_ headers: Headers, _ bench: Credential.Bench) throws(APIError) -> Credential? {
-        guard let text = headers["x-api-key"] ?? bearerToken(headers, prefix: prefix) else { return nil }
-        guard KeyText.isWellFormed(text, prefix: prefix) else { throw .invalidCredentials }
-        return .key(hash: KeyText.digest(text))
     }
 }
 
@@ -92,4 +82,21 @@ package func bearerToken(_ headers: Headers, prefix: String) -> String? {
     guard let value = headers["authorization"], value.prefix(7).lowercased() == "bearer " else { return nil }
     let token = value.dropFirst(7)
     return token.hasPrefix(prefix) ? String(token) : nil
+}
+
+/// A resolver of keys that come as bearer tokens and begin with a prefix of their own.
+func bearerKey(prefix: String) -> Credential.Resolver {
+    { headers, _ throws(APIError) in
+        guard let text = bearerToken(headers, prefix: prefix) else { return nil }
+        return .key(hash: try KeyText.hash(of: text, prefix: prefix))
+    }
+}
+
+extension KeyText {
+    /// What a key is looked up by.
+    /// - Throws: `invalidCredentials` for a text that can't be a key.
+    package static func hash(of text: String, prefix: String) throws(APIError) -> [UInt8] {
+        guard isWellFormed(text, prefix: prefix) else { throw .invalidCredentials }
+        return digest(text)
+    }
 }

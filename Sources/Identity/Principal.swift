@@ -10,6 +10,8 @@ package struct Principal: Sendable {
     package let limits: Limits
     /// May see all accounts and the whole audit log.
     package let seesDirectory: Bool
+    /// Which of a client's members it is; `nil` for everybody else.
+    package let memberID: ID?
 
     /// What narrows a credential down from its account's rights.
     package struct Limits: Sendable {
@@ -45,6 +47,7 @@ package struct Principal: Sendable {
         self.role = role
         limits = Limits(permissions: row.next(), allowedCIDRs: row.next([String]?.self)?.compactMap(CIDR.init), expiresAt: row.next())
         seesDirectory = row.next()
+        memberID = row.next()
     }
 
     /// Role ∩ credential, in the order of the table.

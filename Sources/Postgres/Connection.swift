@@ -92,15 +92,14 @@ package final class Connection {
         guard PQflush(session) >= 0 else { throw lost() }
     }
 
-    /// Ends the transaction. A notification goes out after it, in the same flush but in a transaction of its own:
-    /// inside it would serialise all commits behind PostgreSQL's notification lock.
-    func sync(notifying channel: String? = nil) throws(DatabaseError) {
+    /// Ends the transaction. Notifications go out after it, in the same flush but in a transaction of their own:
+    /// inside it they would serialise all commits behind PostgreSQL's notification lock.
+    func sync(notifying notices: [Notice] = []) throws(DatabaseError) {
         try check(PQpipelineSync(session))
         expected.append(.sync)
-        if let channel {
-            try check(PQsendQueryParams(session, "notify " + channel, 0, nil, nil, nil, nil, 0))
-            tickets += 1
-            expected.append(.rows(ticket: tickets))
+        if !notices.isEmpty {
+            let calls = notices.map { notice -> SQL in "pg_notify(\(notice.channel), \(notice.payload))" }
+            _ = try queue("select \(calls.joined(separator: ", "))")
             try check(PQpipelineSync(session))
             expected.append(.sync)
         }

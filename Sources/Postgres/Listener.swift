@@ -18,19 +18,26 @@ package final class Listener {
     /// Waits until somebody notifies the channel, or the time is over. Without a session it opens one and returns at once,
     /// because what was said in between was not heard.
     /// - Parameter milliseconds: longest wait.
-    package func wait(milliseconds: Int32) {
+    /// - Returns: what was said, in its order; `nil` where something may have been said unheard.
+    @discardableResult
+    package func wait(milliseconds: Int32) -> [String]? {
         guard let session else {
             if !open() { _ = poll(nil, 0, min(milliseconds, 500)) }
-            return
+            return nil
         }
         var descriptor = pollfd(fd: PQsocket(session), events: Int16(POLLIN), revents: 0)
-        guard poll(&descriptor, 1, milliseconds) > 0 else { return }
+        guard poll(&descriptor, 1, milliseconds) > 0 else { return [] }
         if PQconsumeInput(session) == 0 || PQstatus(session) != CONNECTION_OK {
             PQfinish(session)
             self.session = nil
-            return
+            return nil
         }
-        while let notification = PQnotifies(session) { PQfreemem(notification) }
+        var payloads: [String] = []
+        while let notification = PQnotifies(session) {
+            payloads.append(String(cString: notification.pointee.extra))
+            PQfreemem(notification)
+        }
+        return payloads
     }
 
     private func open() -> Bool {

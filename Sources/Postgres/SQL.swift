@@ -60,6 +60,18 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
     }
 }
 
+extension [SQL] {
+    /// One fragment after the other, with text of our own making between them.
+    package func joined(separator: String) -> SQL {
+        var joined: SQL = ""
+        for (index, fragment) in enumerated() {
+            if index > 0 { joined.parts.append(.text(separator)) }
+            joined.parts.append(contentsOf: fragment.parts)
+        }
+        return joined
+    }
+}
+
 extension String: Bindable { package var bind: Bind { .text(self) } }
 extension Int: Bindable { package var bind: Bind { .text(String(self)) } }
 extension Double: Bindable { package var bind: Bind { .text(String(self)) } }

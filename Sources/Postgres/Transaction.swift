@@ -3,11 +3,17 @@
 
 package import HTTP
 
+/// What listeners of a channel are woken with.
+struct Notice: Equatable {
+    let channel: String
+    let payload: String
+}
+
 package final class Transaction {
     private let connection: Connection
     private var answered: [Int: Rows] = [:]
     private var isOver = false
-    private var channel: String?
+    private var notices: [Notice] = []
 
     init(_ connection: Connection) { self.connection = connection }
 
@@ -37,7 +43,11 @@ package final class Transaction {
     package func query(_ sql: SQL) throws(DatabaseError) -> Rows { try rows(try send(sql)) }
 
     /// Wakes the listeners of a channel once this transaction has taken effect.
-    package func notify(_ channel: String) { self.channel = channel }
+    /// - Parameter payload: what they are told; at most 7999 bytes.
+    package func notify(_ channel: String, _ payload: String = "") {
+        let notice = Notice(channel: channel, payload: payload)
+        if !notices.contains(notice) { notices.append(notice) }
+    }
 
     /// The last statement and the commit in one round trip; returns only after the commit.
     package func commit(_ sql: SQL) throws(DatabaseError) -> Rows {
@@ -50,7 +60,7 @@ package final class Transaction {
     package func commit() throws(DatabaseError) {
         guard !isOver else { return }
         isOver = true
-        try connection.sync(notifying: channel)
+        try connection.sync(notifying: notices)
         while try !receive() {}
     }
 

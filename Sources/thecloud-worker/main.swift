@@ -11,7 +11,7 @@ import Postgres
 import Sessions
 
 do {
-    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: [APIKey.resolver, SessionToken.resolver])
+    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: Credential.resolvers)
     let arguments = CommandLine.arguments.dropFirst()
     if arguments.first == "--routes" {
         for route in dispatcher.routes { puts(route.line) }

@@ -11,23 +11,16 @@ struct RoleTests {
 
     /// What each role may, written out: everything; everything; all resources, no `auth:*`; read on all resources; like developer.
     static let table = [
-        "owner": [
-            "instance:read", "instance:create", "instance:update", "instance:delete", "key:read", "key:create", "key:rotate", "key:delete",
-            "audit:read", "auth:read", "auth:update",
-        ],
-        "admin": [
-            "instance:read", "instance:create", "instance:update", "instance:delete", "key:read", "key:create", "key:rotate", "key:delete",
-            "audit:read", "auth:read", "auth:update",
-        ],
-        "developer": [
-            "instance:read", "instance:create", "instance:update", "instance:delete", "key:read", "key:create", "key:rotate", "key:delete",
-            "audit:read",
-        ],
-        "viewer": ["instance:read", "key:read", "audit:read"],
-        "user": [
-            "instance:read", "instance:create", "instance:update", "instance:delete", "key:read", "key:create", "key:rotate", "key:delete",
-            "audit:read",
-        ],
+        "owner": everything + ["auth:read", "auth:update"], "admin": everything + ["auth:read", "auth:update"],
+        "developer": everything, "user": everything,
+        "viewer": ["instance:read", "run:read", "server:read", "webhook:read", "key:read", "audit:read"],
+    ]
+
+    /// All but `auth:*`, in the order of the table.
+    private static let everything = [
+        "instance:read", "instance:create", "instance:update", "instance:delete", "run:read", "run:create", "run:update", "run:delete",
+        "server:read", "server:create", "server:update", "server:delete", "command:send", "webhook:read", "webhook:create",
+        "webhook:update", "webhook:delete", "key:read", "key:create", "key:rotate", "key:delete", "audit:read",
     ]
 
     @Test(arguments: ["owner", "admin", "developer", "viewer", "user"])

@@ -32,7 +32,7 @@ package final class TestCloud {
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
         connection = Connection(url: config.databaseURL)
-        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: [APIKey.resolver, SessionToken.resolver])
+        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: Credential.resolvers)
     }
 
     package static func config(_ settings: [String: String] = [:], url: String) throws -> Config {
