@@ -43,12 +43,13 @@ let package = Package(
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
         library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API"]),
         library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
+        library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API", "System"]),
-        program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions"]),
+        program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet"]),
         program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
         .target(
-            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud", "Sessions"],
+            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet"],
             path: "Tests/TestSupport",
             swiftSettings: house),
         tests("HTTPTests", on: ["HTTP"]),
@@ -57,6 +58,7 @@ let package = Package(
         tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("SessionsTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
+        tests("FleetTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
         tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),

@@ -35,6 +35,8 @@ package final class Context {
     private var known: Principal?
     /// When true the dispatcher still has something to write after the handler, so `commit` leaves the transaction open.
     var mustStayOpen = false
+    /// Called before the handler commits early, because it is going to wait.
+    var park: (() throws -> Void)?
 
     init(request: Request, route: Route, parameters: [String: String], credential: Credential?, equipment: Equipment) {
         self.request = request
@@ -136,6 +138,32 @@ extension Context {
         } catch {
             throw error.constraint.flatMap { refusals[$0] } ?? error
         }
+    }
+
+    /// Wakes thecloud-cron's realtime thread once this transaction has taken effect.
+    package func wakeRealtime(_ payload: String = "") throws { try transaction().notify("events", payload) }
+
+    /// Wakes the requests that wait for something, once this transaction has taken effect.
+    package func wakeWaiting(for id: ID) throws { try transaction().notify(Waiting.channel, id.description) }
+
+    /// Commits what was done so far, then looks again and again whether something has come, each time in a transaction of its own
+    /// and as a principal whose credential still lives. Nothing is held in between.
+    /// - Parameter look: `nil`: not yet.
+    /// - Returns: `nil` when the time is over.
+    package func wait<Result>(for id: ID, seconds: Int, _ look: () throws -> Result?) throws -> Result? {
+        try park?()
+        return try Waiting.on(config.databaseURL).wait(for: id.description, seconds: seconds) {
+            try restart()
+            let found = try look()
+            if found == nil { try restart() }
+            return found
+        }
+    }
+
+    /// Commits; what follows is another transaction.
+    func restart() throws {
+        try finish()
+        opened = nil
     }
 
     /// Ends the handler's part early: commits and gives up the connection's transaction, so that nothing is held while the handler waits

@@ -71,6 +71,8 @@ package struct Dispatcher: Sendable {
             let refusal = Self.publicError(judged(error, context))
             context.abandon()
             if refusal == .insufficientPermissions { try context.recordDenial() }
+            // nginx would close the socket on any other status; on trouble of ours it shall.
+            if route.isInternal, route.input == .json, refusal.status < 500 { return .json(.refusal(of: refusal)) }
             throw refusal
         }
     }
@@ -85,7 +87,7 @@ package struct Dispatcher: Sendable {
         }
     }
 
-    private static func publicError(_ error: any Error) -> APIError {
+    static func publicError(_ error: any Error) -> APIError {
         switch error {
         case let error as APIError: error
         case let error as DatabaseError:
@@ -104,4 +106,9 @@ package struct Dispatcher: Sendable {
         default: .internalFailure(cause: "\(error)")
         }
     }
+}
+
+extension JSON {
+    /// How a WebSocket is told that what it said is refused.
+    package static func refusal(of error: APIError) -> JSON { ["type": "error", "message": .string(error.message)] }
 }

@@ -31,23 +31,54 @@ struct Idempotency {
             select pg_try_advisory_xact_lock(hashtextextended(\(lock), 0)), i.request_mac, i.answer
             from (values (1)) one left join idempotency_keys i
             on i.credential_id = current_credential() and i.route = \(route) and i.key = \(key) and i.created_at > now() - interval '24 hours'
+            and (i.answer <> '' or i.created_at > now() - interval '2 minutes')
             """)[0]
         guard row.next(Bool.self) else { throw APIError.idempotencyKeyInUse }
         if let stored: [UInt8] = row.next(), let sealed: [UInt8] = row.next() {
             guard context.config.keyring.idempotency.verify(stored, of: try bodyBytes) else { throw APIError.idempotencyKeyReused }
+            guard sealed != Self.unfinished else { throw APIError.idempotencyKeyInUse }
             return try restore(sealed)
         }
         context.mustStayOpen = true
-        let response = try handler(context)
-        let sealed = context.config.keyring.seal(Self.packed(response), context: lock)
-        try context.send(
-            """
-            insert into idempotency_keys as i (route, key, request_mac, answer) values (\(route), \(key), \(mac), \(sealed))
-            on conflict (credential_id, route, key) do update set request_mac = excluded.request_mac, answer = excluded.answer,
-            created_at = now() where i.created_at <= now() - interval '24 hours'
-            """)
+        var isParked = false
+        context.park = {
+            try store(Self.unfinished)
+            isParked = true
+        }
+        let response: Response
+        do {
+            response = try handler(context)
+        } catch {
+            // Failed requests are not stored: what was stored for the time of waiting goes.
+            if isParked { try forget() }
+            throw error
+        }
+        try store(context.config.keyring.seal(Self.packed(response), context: lock))
         try context.finish()
         return response
+    }
+
+    /// Stands for the answer while a handler waits with nothing locked.
+    private static let unfinished: [UInt8] = []
+
+    private func store(_ answer: [UInt8]) throws {
+        try context.send(
+            """
+            insert into idempotency_keys as i (route, key, request_mac, answer) values (\(route), \(key), \(mac), \(answer)::bytea)
+            on conflict (credential_id, route, key) do update set request_mac = excluded.request_mac, answer = excluded.answer,
+            created_at = now() where i.created_at <= now() - interval '24 hours' or i.answer = ''
+            """)
+    }
+
+    private func forget() throws {
+        context.abandon()
+        try context.restart()
+        try context.send(
+            """
+            update idempotency_keys set created_at = '-infinity'
+            where credential_id = current_credential() and route = \(route) and key = \(key) and answer = ''
+            """)
+        try context.restart()
     }
 
     /// What one key is unique in.

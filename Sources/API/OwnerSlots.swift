@@ -6,6 +6,9 @@ package final class OwnerSlots: Sendable {
     /// Those that wait for the engine: logs, statistics.
     package static let engine = OwnerSlots("requests that wait for the engine at once")
 
+    /// Those that wait for an agent.
+    package static let answers = OwnerSlots("requests that wait for an agent at once")
+
     private let what: String
     private let taken = Mutex<[ID: Int]>([:])
 

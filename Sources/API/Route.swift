@@ -130,9 +130,21 @@ package struct Route: Sendable {
         Route(.delete, path, access, pool, .none, isIdempotent: false, handler, "\(file):\(line)")
     }
 
-    /// What nginx asks when a WebSocket opens or says something; `Request.socketID` tells which. Open, because the socket proves itself.
-    package static func socket(_ path: String, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line) -> Route {
-        var route = Route(.post, path, .anyone, .api, .json, isIdempotent: false, handler, "\(file):\(line)")
+    /// What nginx asks when a WebSocket opens: 2xx lets it, 401 and 403 refuse it before the upgrade. `Request.socketID` tells which.
+    package static func opening(_ path: String, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line) -> Route {
+        var route = Route(.post, path, .anyone, .api, .none, isIdempotent: false, handler, "\(file):\(line)")
+        route.isInternal = true
+        return route
+    }
+
+    /// What a WebSocket says. The answer goes back to it alone: what the handler returns, `nil` for silence, a refusal as
+    /// `{"type":"error","message":…}`.
+    package static func message(
+        _ path: String, _ handler: @escaping @Sendable (Context) throws -> JSON?, file: String = #fileID, line: Int = #line
+    ) -> Route {
+        var route = Route(
+            .post, path, .anyone, .api, .json, isIdempotent: false,
+            { try handler($0).map { Response.json($0) } ?? Response(status: 204) }, "\(file):\(line)")
         route.isInternal = true
         return route
     }

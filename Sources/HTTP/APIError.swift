@@ -33,6 +33,8 @@ package enum APIError: Error, Equatable, Sendable {
     case idempotencyKeyReused
     case bodyTooLarge(limit: Int)
     case unsupportedMediaType(expected: String)
+    /// Somebody else did not answer in time.
+    case timedOut(String)
     case unavailable(cause: String)
     /// Something of ours is wrong; the cause goes to the log and never to a client.
     case internalFailure(cause: String)
@@ -64,6 +66,7 @@ package enum APIError: Error, Equatable, Sendable {
             (422, "unprocessable", "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used with another body")
         case .bodyTooLarge(let limit): (413, "payload_too_large", "BODY_TOO_LARGE", "The body is larger than \(limit) bytes")
         case .unsupportedMediaType(let expected): (415, "unsupported_media_type", "UNSUPPORTED_MEDIA_TYPE", "Send the body as \(expected)")
+        case .timedOut(let why): (504, "timed_out", "TIMED_OUT", why)
         case .unavailable: (503, "unavailable", "UNAVAILABLE", "The service is briefly unavailable; try again")
         case .internalFailure: (500, "internal", "INTERNAL", "Something went wrong on our side; the request id finds it in our log")
         }
@@ -71,6 +74,8 @@ package enum APIError: Error, Equatable, Sendable {
 
     package var status: Int { face.status }
     package var code: String { face.code }
+    /// The sentence for a person.
+    package var message: String { face.message }
 
     /// What the log may say beyond the public sentence.
     package var cause: String? {

@@ -40,6 +40,12 @@ package struct ID: Hashable, Sendable, Comparable {
         low = UInt64.random(in: .min ... .max, using: &generator) & (1 << 62 - 1) | 1 << 63
     }
 
+    /// The least and the greatest id that can be made within a millisecond: bounds for what was made in a time.
+    package static func least(at time: Timestamp) -> ID { ID(high: UInt64(max(time.microseconds, 0) / 1000) << 16 | 0x7000, low: 1 << 63) }
+    package static func greatest(at time: Timestamp) -> ID {
+        ID(high: UInt64(max(time.microseconds, 0) / 1000) << 16 | 0x7FFF, low: 1 << 63 | (1 << 62 - 1))
+    }
+
     package static func < (left: ID, right: ID) -> Bool { (left.high, left.low) < (right.high, right.low) }
 }
 

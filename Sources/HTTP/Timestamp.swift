@@ -30,6 +30,8 @@ package struct Timestamp: Hashable, Comparable, Sendable {
         return Timestamp(microseconds: time.tv_sec * 1_000_000 + time.tv_nsec / 1000)
     }
 
+    package func advanced(seconds: Int) -> Timestamp { Timestamp(microseconds: microseconds + seconds * 1_000_000) }
+
     package static func < (left: Timestamp, right: Timestamp) -> Bool { left.microseconds < right.microseconds }
 }
 

@@ -35,6 +35,12 @@ package enum Credential: Equatable, Sendable {
         throw .invalidCredentials
     }
 
+    /// The credential of a text that would stand in `Authorization: Bearer`.
+    /// - Throws: `invalidCredentials`.
+    package static func bearer(_ text: String, _ bench: Bench) throws(APIError) -> Credential {
+        try resolve(Headers(["authorization": "Bearer " + text]), by: resolvers, bench)
+    }
+
     /// The statement that finds it, checks it and sets what row-level security reads; see sql/0002_identity.sql and 0004_sessions.sql.
     package func authentication(for permission: Permission?, address: String) -> SQL {
         switch self {

@@ -50,7 +50,10 @@ package final class Cron: Sendable {
         let watch = WorkerThread { [self] in
             if let bench = bench() { EngineWatch(bench: bench, isStopping: isStopping).follow() }
         }
-        return lanes + [watch, WorkerThread { [self] in tidy() }]
+        let realtime = WorkerThread { [self] in
+            if let bench = bench() { Realtime(bench: bench, isStopping: isStopping).run() }
+        }
+        return lanes + [watch, realtime, WorkerThread { [self] in tidy() }]
     }
 
     /// Goes on until the last job at hand is finished.

@@ -3,6 +3,7 @@ import API
 import Cloud
 import Docker
 import FastCGI
+import Fleet
 import FoundationEssentials
 import Glibc
 import HTTP
@@ -11,7 +12,7 @@ import Postgres
 import Sessions
 
 do {
-    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: Credential.resolvers)
+    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes + FleetSurface.routes, resolvers: Credential.resolvers)
     let arguments = CommandLine.arguments.dropFirst()
     if arguments.first == "--routes" {
         for route in dispatcher.routes { puts(route.line) }

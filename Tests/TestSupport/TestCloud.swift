@@ -3,6 +3,7 @@
 package import API
 import Cloud
 package import Docker
+import Fleet
 import Foundation
 package import HTTP
 import Identity
@@ -32,7 +33,7 @@ package final class TestCloud {
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
         connection = Connection(url: config.databaseURL)
-        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: Credential.resolvers)
+        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes + FleetSurface.routes, resolvers: Credential.resolvers)
     }
 
     package static func config(_ settings: [String: String] = [:], url: String) throws -> Config {

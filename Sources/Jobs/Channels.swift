@@ -1,0 +1,51 @@
+// nginx's channels (nchan), through its internal server: what is published reaches the sockets that subscribe, deleting closes them.
+import FoundationEssentials
+import HTTP
+import Outbound
+
+struct Channels {
+    private let client = HTTPClient()
+    private let socket: String
+
+    /// - Parameter runFolder: of the stack; `THECLOUD_RUN`.
+    init(runFolder: String) { socket = runFolder + "/publish/publish.sock" }
+
+    /// What became of a message.
+    struct Receipt {
+        /// How many sockets got it at once.
+        let subscribers: Int
+        /// The channel's own name for it, to resume behind.
+        let messageID: String?
+    }
+
+    /// The channel of one socket.
+    static func of(socket id: String) -> String { "s/\(id)" }
+
+    /// The channel of all that an owner's resources of a kind do.
+    static func of(owner: ID, kind: some StringProtocol) -> String { "u/\(owner)/\(kind)" }
+
+    /// - Throws: `OutboundError` when nginx does not take it.
+    func publish(_ message: JSON, to channel: String) throws -> Receipt {
+        try ask("POST", channel, message.bytes, accepting: [200, 201, 202]) ?? Receipt(subscribers: 0, messageID: nil)
+    }
+
+    /// Ends a channel and closes its sockets.
+    /// - Returns: how many there were.
+    func close(_ channel: String) throws -> Int { try ask("DELETE", channel, nil, accepting: [200])?.subscribers ?? 0 }
+
+    /// How many sockets a channel has now.
+    func subscribers(of channel: String) throws -> Int { try ask("GET", channel, nil, accepting: [200])?.subscribers ?? 0 }
+
+    /// - Returns: `nil` where there is no such channel.
+    private func ask(_ method: String, _ channel: String, _ body: [UInt8]?, accepting statuses: Set<Int>) throws -> Receipt? {
+        let answer = try client.send(
+            OutboundRequest(
+                method: method, url: "http://nginx/channels/\(channel)", headers: [("Accept", "text/json"), ("Content-Type", "application/json")],
+                body: body, timeout: 5000, unixSocket: socket))
+        guard answer.status != 404 else { return nil }
+        guard statuses.contains(answer.status), let told = try? JSON(parsing: answer.body) else {
+            throw OutboundError.broken("nginx answers \(answer.status) to \(method) of a channel")
+        }
+        return Receipt(subscribers: told["subscribers"]?.int ?? 0, messageID: told["last_message_id"]?.string)
+    }
+}

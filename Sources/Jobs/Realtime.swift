@@ -1,0 +1,128 @@
+// The thread that tells sockets: events as they are committed, commands for agents, reports for those who watch; and that closes
+// the sockets whose credential has ended. It is woken by notifications and looks by itself every half second.
+// Tables: events, commands, server_metrics, sockets. Any number of processes may run it: rows are claimed with their locks.
+import API
+import Glibc
+import HTTP
+import Postgres
+
+struct Realtime {
+    let bench: Workbench
+    let isStopping: @Sendable () -> Bool
+    private let channels: Channels
+
+    private static let batch = 100
+
+    init(bench: Workbench, isStopping: @escaping @Sendable () -> Bool) {
+        self.bench = bench
+        self.isStopping = isStopping
+        channels = Channels(runFolder: bench.config.runFolder)
+    }
+
+    func run() {
+        let listener = Listener(url: bench.config.databaseURL, channel: "events")
+        let sockets = SocketKeeping(connection: bench.connection, channels: channels)
+        let watchers = MetricsWatch(connection: bench.connection, channels: channels)
+        while !isStopping() {
+            do {
+                let isMore = try fanOut() || (try publish())
+                try sendCommands()
+                try sockets.closeEnded()
+                try watchers.report()
+                if !isMore { listener.wait(milliseconds: 500) }
+            } catch {
+                if !isStopping() { Event.trouble("telling sockets is interrupted: \(error)").log() }
+                _ = poll(nil, 0, 500)
+            }
+        }
+    }
+
+    /// Makes one delivery for each event and each webhook that wants it.
+    /// - Returns: whether there may be more.
+    func fanOut() throws -> Bool {
+        let transaction = try bench.connection.begin()
+        let ids = try transaction.query(
+            """
+            update events set is_fanned_out = true where (owner_id, id) in (
+                select owner_id, id from events where not is_fanned_out order by id limit \(Self.batch) for update skip locked)
+            returning id
+            """
+        ).map(\.id.description)
+        guard !ids.isEmpty else {
+            try transaction.commit()
+            return false
+        }
+        transaction.notify("jobs")
+        _ = try transaction.commit("select fan_out_webhooks(\(ids)::uuid[])")
+        return ids.count == Self.batch
+    }
+
+    /// An event, as its row tells.
+    private struct Told {
+        let id: ID
+        let owner: ID
+        let type: String
+        let message: JSON
+
+        static let columns: SQL = "e.id, e.owner_id, e.type, e.resource_id, e.data::text, e.created_at"
+
+        init(_ row: inout Row) {
+            id = row.next()
+            owner = row.next()
+            type = row.next()
+            let type = type
+            let id = id
+            message = .written { out in
+                out.member("id", id)
+                out.member("type", type)
+                out.id("resource_id", &row)
+                out.json("data", &row)
+                out.time("timestamp", &row)
+            }
+        }
+    }
+
+    /// Publishes the oldest events that have not been, each to its owner's channel and to the sockets of Chat that may hear it.
+    /// The rows stay locked meanwhile: what is not committed is published again, with the same id.
+    /// - Returns: whether there may be more.
+    func publish() throws -> Bool {
+        let transaction = try bench.connection.begin()
+        let rows = try transaction.query(
+            """
+            select \(Told.columns), array(select s from chat_audience(e.owner_id, e.type, e.data) s) from events e
+            where not is_published order by id limit \(Self.batch) for update of e skip locked
+            """)
+        for var row in rows {
+            let event = Told(&row)
+            let receipt = try channels.publish(event.message, to: Channels.of(owner: event.owner, kind: event.type.prefix { $0 != "." }))
+            for socket in row.next([String].self) { _ = try channels.publish(event.message, to: Channels.of(socket: socket)) }
+            try transaction.send(
+                """
+                update events set is_published = true, message_id = \(receipt.messageID) where owner_id = \(event.owner) and id = \(event.id)
+                """)
+        }
+        try transaction.commit()
+        return rows.count == Self.batch
+    }
+
+    /// Hands each command to the newest of its server's agents that is still there.
+    private func sendCommands() throws {
+        let transaction = try bench.connection.begin()
+        let rows = try transaction.query(
+            """
+            select c.id, c.owner_id, c.command, array(
+                select s.id from sockets s where s.kind = 'agent' and s.owner_id = c.owner_id and s.server_id = c.server_id and s.closes_at is null
+                order by s.opened_at desc)
+            from commands c where c.state = 'PENDING' order by c.created_at limit \(Self.batch) for update of c skip locked
+            """)
+        for var row in rows {
+            let (id, owner, command): (ID, ID, String) = (row.next(), row.next(), row.next())
+            let message: JSON = ["type": "command", "command_id": .string(id.description), "command": .string(command)]
+            let isTaken = try row.next([String].self).contains { try channels.publish(message, to: Channels.of(socket: $0)).subscribers > 0 }
+            try transaction.send(
+                "update commands set state = \(isTaken ? "SENT" : "OFFLINE") where owner_id = \(owner) and id = \(id) and state = 'PENDING'")
+            if !isTaken { transaction.notify("answers", id.description) }
+        }
+        try transaction.commit()
+    }
+}

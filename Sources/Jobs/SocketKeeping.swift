@@ -1,0 +1,38 @@
+// Closes the sockets that must end: those that have not said who they are in time, and those whose credential was revoked, has expired or
+// lost its role. Also forgets the rows of sockets that went away by themselves. Table: sockets.
+import HTTP
+import Postgres
+
+final class SocketKeeping {
+    private let connection: Connection
+    private let channels: Channels
+    private var nextRound = ContinuousClock.now
+
+    init(connection: Connection, channels: Channels) {
+        self.connection = connection
+        self.channels = channels
+    }
+
+    /// A young socket may be about to subscribe just after its channel was ended: its row stays, and it is ended again, until it is old enough.
+    func closeEnded() throws {
+        for var row in try connection.begin().commit("select id from sockets_to_close()") {
+            let id: String = row.next()
+            let count = try channels.close(Channels.of(socket: id))
+            _ = try connection.begin().commit(
+                "delete from sockets where id = \(id) and (\(count) > 0 or opened_at < now() - interval '15 seconds')")
+        }
+        if ContinuousClock.now >= nextRound { try forgetGone() }
+    }
+
+    /// Once in half a minute, because nobody tells that a socket has gone.
+    private func forgetGone() throws {
+        nextRound = .now + .seconds(30)
+        let rows = try connection.begin().commit("select id from sockets where opened_at < now() - interval '15 seconds'")
+        let gone = try rows.map { row in
+            var row = row
+            return row.next(String.self)
+        }.filter { try channels.subscribers(of: Channels.of(socket: $0)) == 0 }
+        guard !gone.isEmpty else { return }
+        _ = try connection.begin().commit("delete from sockets where id = any (\(gone)::text[])")
+    }
+}
