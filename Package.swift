@@ -49,7 +49,8 @@ let package = Package(
         program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
         .target(
-            name: "TestSupport", dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet"],
+            name: "TestSupport",
+            dependencies: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet"],
             path: "Tests/TestSupport",
             swiftSettings: house),
         tests("HTTPTests", on: ["HTTP"]),
@@ -58,13 +59,13 @@ let package = Package(
         tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("SessionsTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
-        tests("FleetTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
+        tests("FleetTests", on: ["HTTP", "Postgres", "System", "API", "TestSupport"]),
         tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["Outbound"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
-        tests("EndToEndTests", on: ["Docker", "HTTP", "Outbound"]),
+        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound"]),
     ]
 )

@@ -72,7 +72,9 @@ package struct Dispatcher: Sendable {
             context.abandon()
             if refusal == .insufficientPermissions { try context.recordDenial() }
             // nginx would close the socket on any other status; on trouble of ours it shall.
-            if route.isInternal, route.input == .json, refusal.status < 500 { return .json(.refusal(of: refusal)) }
+            if route.isInternal, route.input == .json, refusal.status < 500 {
+                return .json(.refusal(of: route.surface.words(for: refusal)))
+            }
             throw refusal
         }
     }

@@ -11,7 +11,7 @@ enum Commands {
         .get("/api/v1/commands/:server_id", .permission(.serverRead), list),
     ]
 
-    /// How long the caller waits, in seconds.
+    /// The longest that a caller waits, in seconds; `timeout` asks for less.
     private static let patience = 30
 
     private static let columns: SQL = "id, server_id, command, state, output, exit_code, duration_ms, created_at, finished_at"
@@ -32,6 +32,7 @@ enum Commands {
     private static func send(_ context: Context) throws -> Response {
         var body = try context.fields()
         let command = body.required("command", .text(1...10_000))
+        let seconds = body.optional("timeout", .integer(1...patience)) ?? patience
         guard let command, body.problems == nil else { throw body.refusal }
         let server = try context.id("server_id")
         guard let isOnline: Bool = try context.query("select \(Servers.isOnline) from servers where id = \(server)").scalar() else {
@@ -45,7 +46,7 @@ enum Commands {
         try context.send("insert into commands (id, server_id, command) values (\(id), \(server), \(command))")
         try context.wakeRealtime()
         let outcome = try OwnerSlots.answers.hold(for: owner, limit: context.config.quota.engineWaits) {
-            try context.wait(for: id, seconds: patience) { () -> Outcome? in
+            try context.wait(for: id, seconds: seconds) { () -> Outcome? in
                 let rows = try context.commit("select state, output, exit_code, duration_ms from commands where id = \(id)")
                 guard var row = rows.first else { return .offline }
                 return Outcome(&row)
@@ -58,7 +59,7 @@ enum Commands {
                 "exit_code": .optional(exitCode), "duration_ms": .optional(milliseconds),
             ])
         case .offline: throw offline
-        case nil: throw APIError.timedOut("The agent did not answer within \(patience) s")
+        case nil: throw APIError.timedOut("The agent did not answer within \(seconds) s")
         }
     }
 

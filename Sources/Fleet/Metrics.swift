@@ -10,7 +10,8 @@ enum Metrics {
         .get("/api/v1/metrics/:server_id/history", .permission(.serverRead), history),
     ]
 
-    private static let columns: SQL = "id, server_id, cpu_percent, memory_percent, disk_usage::text, network::text, reported_at, received_at"
+    private static let columns: SQL =
+        "id, server_id, cpu_percent, memory_percent, disk_usage::text, network::text, reported_at, received_at"
 
     private static func write(_ row: Row, to out: inout JSONWriter) {
         var row = row

@@ -40,7 +40,8 @@ struct Channels {
     private func ask(_ method: String, _ channel: String, _ body: [UInt8]?, accepting statuses: Set<Int>) throws -> Receipt? {
         let answer = try client.send(
             OutboundRequest(
-                method: method, url: "http://nginx/channels/\(channel)", headers: [("Accept", "text/json"), ("Content-Type", "application/json")],
+                method: method, url: "http://nginx/channels/\(channel)",
+                headers: [("Accept", "text/json"), ("Content-Type", "application/json")],
                 body: body, timeout: 5000, unixSocket: socket))
         guard answer.status != 404 else { return nil }
         guard statuses.contains(answer.status), let told = try? JSON(parsing: answer.body) else {

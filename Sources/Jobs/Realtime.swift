@@ -118,9 +118,12 @@ struct Realtime {
         for var row in rows {
             let (id, owner, command): (ID, ID, String) = (row.next(), row.next(), row.next())
             let message: JSON = ["type": "command", "command_id": .string(id.description), "command": .string(command)]
-            let isTaken = try row.next([String].self).contains { try channels.publish(message, to: Channels.of(socket: $0)).subscribers > 0 }
+            let isTaken = try row.next([String].self).contains {
+                try channels.publish(message, to: Channels.of(socket: $0)).subscribers > 0
+            }
             try transaction.send(
-                "update commands set state = \(isTaken ? "SENT" : "OFFLINE") where owner_id = \(owner) and id = \(id) and state = 'PENDING'")
+                "update commands set state = \(isTaken ? "SENT" : "OFFLINE") where owner_id = \(owner) and id = \(id) and state = 'PENDING'"
+            )
             if !isTaken { transaction.notify("answers", id.description) }
         }
         try transaction.commit()

@@ -74,6 +74,10 @@ enum Samples {
             let answer = try TestCloud().call(
                 .post, "/api/v1/auth/login", json: ["email": .string(owner.email), "password": .string(owner.password)])
             return ["refresh_token": try #require(answer["refresh_token"], "\(answer)"), "rotate": true]
+        case "POST /api/v1/servers": return ["name": "web-1", "host": "203.0.113.7", "port": 22]
+        case "PUT /api/v1/servers/:id": return ["name": "web-2", "host": "web-2.example", "port": 2222]
+        case "POST /api/v1/api-keys": return ["server_id": .string(try server(of: owner, TestCloud())), "name": "agent"]
+        case "POST /api/v1/commands/:server_id": return ["command": "uptime", "timeout": 1]
         default: throw Missing(description: "Samples.body needs a line with a valid body for \(probe.name)")
         }
     }
@@ -83,7 +87,11 @@ enum Samples {
         switch probe.name {
         // There is no such token.
         case "POST /auth/reset-password": 400
-        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances": 201
+        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /api/v1/servers",
+            "POST /api/v1/api-keys":
+            201
+        // It has no agent.
+        case "POST /api/v1/commands/:server_id": 409
         // The engine of these tests never answers.
         case _ where probe.route.pool == .long: 503
         default: 200
@@ -104,8 +112,21 @@ enum Samples {
             let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
             let answer = cloud.call(.post, "/instances", key: owner.key, json: body)
             return try #require(answer["data"]?["id"]?.string, "\(answer)")
+        case "/api/v1/servers", "/api/v1/metrics", "/api/v1/commands": return try server(of: owner, cloud)
+        case "/api/v1/api-keys":
+            let body: JSON = ["server_id": .string(try server(of: owner, cloud)), "name": "agent"]
+            let answer = cloud.call(.post, "/api/v1/api-keys", key: owner.key, json: body)
+            return try #require(answer["id"]?.string, "\(answer)")
         default: throw Missing(description: "Samples.object needs a line that makes an object below \(kind) (for \(probe.name))")
         }
+    }
+
+    /// Where the objects of a kind that can't be got one by one are listed.
+    static func list(of kind: String) -> String { kind == "/api/v1/api-keys" ? "/api/v1/api-keys/me" : kind }
+
+    private static func server(of owner: Owner, _ cloud: TestCloud) throws -> String {
+        let answer = cloud.call(.post, "/api/v1/servers", key: owner.key, json: ["name": "web-1", "host": "203.0.113.7"])
+        return try #require(answer["id"]?.string, "\(answer)")
     }
 
     /// Changes to the right body that put a stranger's id into each reference it can hold; the field that is to be complained about.
@@ -116,6 +137,7 @@ enum Samples {
                 ("vpc_id", ["vpc_id": .string(id)]), ("subnet_id", ["subnet_id": .string(id)]),
                 ("volumes", ["volumes": [["volume_id": .string(id), "mount_path": "/data"]]]),
             ]
+        case "POST /api/v1/api-keys": [("server_id", ["server_id": .string(id)])]
         default: []
         }
     }

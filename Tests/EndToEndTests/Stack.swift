@@ -3,6 +3,8 @@ import FoundationEssentials
 import Glibc
 import HTTP
 import Outbound
+import Synchronization
+import System
 import Testing
 
 /// Where the stack under test is; scripts/test says it.
@@ -68,5 +70,24 @@ func eventually<Value>(
             return value
         }
         usleep(50_000)
+    }
+}
+
+/// Something that runs on a thread of its own, and what came of it.
+final class DispatchedAnswer<Value: Sendable>: Sendable {
+    private let outcome = Outcome()
+    private let thread: WorkerThread
+
+    private final class Outcome: Sendable {
+        let result = Mutex<Result<Value, any Error>?>(nil)
+    }
+
+    init(_ body: @escaping @Sendable () throws -> Value) {
+        thread = WorkerThread { [outcome] in outcome.result.withLock { $0 = Result(catching: body) } }
+    }
+
+    func value() throws -> Value {
+        thread.join()
+        return try outcome.result.withLock { try #require($0).get() }
     }
 }
