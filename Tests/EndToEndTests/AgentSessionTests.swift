@@ -2,6 +2,7 @@
 // its socket and no other.
 import FoundationEssentials
 import HTTP
+import Outbound
 import Testing
 
 @Suite struct AgentSessionTests {
