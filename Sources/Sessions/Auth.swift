@@ -1,5 +1,5 @@
 // /api/v1/auth: registration and login with a user name, refreshing, and who am I. The accounts are those of /auth.
-// Tables: users, sessions, refresh_tokens, all written by functions of sql/0004_sessions.sql.
+// Changing password and profile is in Auth+Account.swift. Tables: users, sessions, refresh_tokens, all written by functions of sql/0004_sessions.sql.
 import API
 import Crypto
 import HTTP
