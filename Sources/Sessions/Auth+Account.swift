@@ -39,7 +39,9 @@ enum AuthAccount {
                 username: body.optional("username", .resourceName), email: body.optional("email", .email),
                 fullName: body.optional("full_name", .displayName))
             password = body.optional("current_password", .text(1...1024))
-            if !["username", "email", "full_name"].contains(where: body.has) { body.report("username", "or email or full_name is required") }
+            if !["username", "email", "full_name"].contains(where: body.has) {
+                body.report("username", "or email or full_name is required")
+            }
             if let problems = body.problems { throw problems }
         }
     }
@@ -58,7 +60,9 @@ enum AuthAccount {
         var proof: Accounts.Proof?
         if let email = change.profile.email, try isNew(email, context) {
             guard context.config.registration.admits(change: email) else { throw APIError.registrationClosed }
-            guard let password = change.password else { throw APIError.invalid("current_password", "is required for another e-mail address") }
+            guard let password = change.password else {
+                throw APIError.invalid("current_password", "is required for another e-mail address")
+            }
             proof = try confirm(password, context)
         } else {
             try context.release()

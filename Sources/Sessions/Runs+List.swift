@@ -70,9 +70,10 @@ extension Runs {
         // The page is found by its index alone; only its own rows are read in full. The total comes along even where the page is empty.
         let rows = try context.commit(
             """
-            with page as materialized (select id from runs where \(listing.condition) order by \(listing.order) \(listing.window))
+            with page as materialized (select id as found from runs where \(listing.condition) order by \(listing.order) \(listing.window))
             select (select count(*) from runs where \(listing.condition)), \(columns)
-            from (values (1)) one left join (select * from runs where id in (select id from page)) runs on true order by \(listing.order)
+            from (values (1)) one left join page on true left join lateral (select * from runs where id = found limit 1) runs on true
+            order by \(listing.order)
             """)
         var first = rows[0]
         let total = first.next(Int.self)

@@ -30,6 +30,13 @@ struct Probe: Sendable, CustomTestStringConvertible {
         case .sessions: ("INVALID_TOKEN", "Invalid or expired token")
         }
     }
+    /// What its surface says to a credential without the permission.
+    var denial: String {
+        switch route.surface {
+        case .cloud: "Insufficient permissions for this operation"
+        case .sessions: "Insufficient permissions"
+        }
+    }
     var expiry: (code: String, message: String) {
         switch route.surface {
         case .cloud: ("KEY_EXPIRED", "API key has expired")
@@ -74,6 +81,18 @@ enum Samples {
             let answer = try TestCloud().call(
                 .post, "/api/v1/auth/login", json: ["email": .string(owner.email), "password": .string(owner.password)])
             return ["refresh_token": try #require(answer["refresh_token"], "\(answer)"), "rotate": true]
+        case "POST /api/v1/auth/change-password":
+            let password = JSON.string(owner.password)
+            return ["current_password": password, "new_password": password, "new_password_confirm": password]
+        case "PUT /api/v1/auth/me", "PUT /api/v1/profile":
+            return [
+                "username": .string(String(TestCloud.newEmail().prefix(20))), "email": .string(owner.email), "full_name": "Someone Else",
+                "current_password": .string(owner.password),
+            ]
+        case "POST /api/v1/runs": return ["name": "Run 1", "description": "of a test", "config": ["scale": 10]]
+        case "PUT /api/v1/runs/:id": return ["name": "Run 2", "description": "of another test", "config": ["scale": 20]]
+        case "PUT /api/v1/runs/:id/status": return ["status": "running"]
+        case "PUT /api/v1/runs/:id/tps": return ["max": 1500, "min": .double(0.5), "average": 700, "95p": 1400, "99p": 1490]
         default: throw Missing(description: "Samples.body needs a line with a valid body for \(probe.name)")
         }
     }
@@ -83,7 +102,7 @@ enum Samples {
         switch probe.name {
         // There is no such token.
         case "POST /auth/reset-password": 400
-        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances": 201
+        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /api/v1/runs": 201
         // The engine of these tests never answers.
         case _ where probe.route.pool == .long: 503
         default: 200
@@ -104,6 +123,9 @@ enum Samples {
             let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
             let answer = cloud.call(.post, "/instances", key: owner.key, json: body)
             return try #require(answer["data"]?["id"]?.string, "\(answer)")
+        case "/api/v1/runs":
+            let answer = cloud.call(.post, "/api/v1/runs", key: owner.key, json: ["name": "Run 1", "config": [:]])
+            return try #require(answer["id"]?.string, "\(answer)")
         default: throw Missing(description: "Samples.object needs a line that makes an object below \(kind) (for \(probe.name))")
         }
     }
