@@ -71,7 +71,7 @@ enum Auth {
 
     private static func refresh(_ context: Context) throws -> Response {
         var body = try context.fields()
-        let token = body.required("refresh_token", .text(1...200))
+        let token = body.required("refresh_token", .text(1...4096))
         let rotates = body.optional("rotate", .flag) ?? false
         guard let token, body.problems == nil else { throw body.refusal }
         let successor = rotates ? RefreshToken.make() : nil

@@ -69,7 +69,7 @@ extension Rule where Value == JSON {
         switch json {
         case .int(let number) where number >= 0: json
         case .double(let number) where number >= 0 && number.isFinite: json
-        default: nil
+        default: Optional.none
         }
     }
 }

@@ -137,8 +137,10 @@ extension Rule where Value == JSON {
     private static let sizeLimit = 65536
 
     fileprivate static let config = Rule("must be a JSON object of at most 64 KiB") { json in
-        if case .object = json, json.bytes.count <= sizeLimit { json } else { nil }
+        guard case .object = json, json.bytes.count <= sizeLimit else { return Optional.none }
+        return json
     }
 
-    static let result = Rule("must be JSON of at most 64 KiB") { json in json.bytes.count <= sizeLimit ? json : nil }
+    // A bare `nil` beside a JSON would be the value null.
+    static let result = Rule("must be JSON of at most 64 KiB") { json in json.bytes.count <= sizeLimit ? json : Optional.none }
 }

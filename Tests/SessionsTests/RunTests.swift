@@ -57,7 +57,7 @@ struct RunTests {
                 tps: #"{"max": 1501, "min": 0, "average": 700, "95p": 1400.5, "99p": 1490}"#, started: #""$time""#))
         let done = put(path + "/status", ["status": "completed", "result": ["ok": true]])
         #expect(done.status == 200 && done["status"] == "completed" && done["result"] == ["ok": true], "\(done)")
-        #expect(done["started_at"] == running["started_at"] && done["finished_at"] != .null && done["tps"] == full["tps"])
+        #expect(done["started_at"] == running["started_at"] && done["finished_at"] != .null && done["tps"]?["max"] == 1501)
         expect(cloud.call(.delete, path, key: owner.key), 200, #"{"message": "Run deleted"}"#)
         #expect(cloud.call(.get, path, key: owner.key).status == 404)
         let types = try cloud.admin(

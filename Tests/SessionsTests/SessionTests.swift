@@ -170,7 +170,7 @@ struct SessionTests {
         try cloud.admin("update sessions set expires_at = now() where owner_id = \(owner.id)::uuid")
         expect(refresh(one), 401, error: "unauthorized", "INVALID_TOKEN", "Invalid or expired token")
         for bad in ["x", "refresh_", try token(one)] {
-            #expect(cloud.call(.post, "/api/v1/auth/refresh", json: ["refresh_token": .string(bad)]).status >= 400)
+            #expect(cloud.call(.post, "/api/v1/auth/refresh", json: ["refresh_token": .string(bad)]).code == "INVALID_TOKEN")
         }
     }
 

@@ -67,7 +67,9 @@ struct TokenAttackTests {
         #expect(me("Bearer " + token).status == 200, "or the attacks below would prove nothing")
         #expect(signed(payload()) == token, "the forger's tools are right")
         let attacks = headers + shapes + claims + (try macs()) + (try strangers())
-        #expect(Set(attacks.map(\.token)).count == attacks.count && attacks.count >= 100, "\(attacks.count)")
+        #expect(attacks.count >= 100)
+        let twice = Dictionary(grouping: attacks, by: \.token).values.filter { $0.count > 1 }.map { $0.map(\.name) }
+        #expect(twice.isEmpty)
         for attack in attacks {
             let answer = me("Bearer " + attack.token)
             guard answer.status == 401, answer.text == refusal(answer.requestID) else {
@@ -133,10 +135,10 @@ struct TokenAttackTests {
 
     private var shapes: [Attack] {
         let (header, claims, mac) = (parts[0], parts[1], parts[2])
-        let other = mac.last == "A" ? "B" : "A"
         // The last letter of 43 carries four bits of the MAC; the two below them are nothing, and must be zero.
         let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-        let trailing = letters[letters.firstIndex(of: mac.last ?? "A").map { $0 | 1 } ?? 1]
+        let last = letters.firstIndex(of: mac.last ?? "A") ?? 0
+        let (trailing, other) = (String(letters[last | 1]), String(letters[last ^ 32]))
         return [
             ("no signature", "\(header).\(claims)."), ("no dot before the signature", "\(header).\(claims)"), ("one segment", header),
             ("no claims", "\(header)..\(mac)"), ("no header", ".\(claims).\(mac)"), ("dots", ".."), ("eyJ", "eyJ"),
@@ -144,7 +146,7 @@ struct TokenAttackTests {
             ("five segments", token + "..",), ("five full segments", [header, "a", "b", "c", mac].joined(separator: ".")),
             ("an empty segment inside", "\(header).\(claims)..\(mac)"), ("padding behind", token + "="),
             ("padding of the claims", "\(header).\(claims)=.\(mac)"), ("padding of the header", "\(header)=.\(claims).\(mac)"),
-            ("bits behind the MAC", token.dropLast() + String(trailing)), ("a letter more", token + "A"),
+            ("bits behind the MAC", token.dropLast() + trailing), ("a letter more", token + "B"),
             ("a letter less", String(token.dropLast())), ("another last letter", token.dropLast() + other),
             ("base64 of the other alphabet", "\(header).\(claims).\(mac.dropLast(2))+/"), ("blank behind", token + " "),
             ("tab behind", token + "\t"), ("newline behind", token + "\n"), ("NUL behind", token + "\u{0}"),
