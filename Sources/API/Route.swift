@@ -111,11 +111,12 @@ package struct Route: Sendable {
     }
 
     /// A POST that acts on what is there; its body may be empty.
+    /// - Parameter isIdempotent: false where the work is no one transaction (`Context.release`), which a stored answer would have to be part of.
     package static func action(
-        _ path: String, _ access: Access, pool: Pool = .api, input: Input = .optionalJSON, _ handler: @escaping Handler,
-        file: String = #fileID, line: Int = #line
+        _ path: String, _ access: Access, pool: Pool = .api, input: Input = .optionalJSON, isIdempotent: Bool = true,
+        _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
     ) -> Route {
-        Route(.post, path, access, pool, input, isIdempotent: !access.isOpen, handler, "\(file):\(line)")
+        Route(.post, path, access, pool, input, isIdempotent: isIdempotent && !access.isOpen, handler, "\(file):\(line)")
     }
 
     package static func put(

@@ -120,9 +120,11 @@ extension Rule where Value == Double {
 extension Rule where Value == JSON {
     /// Whatever the agent measures: a number or an object.
     fileprivate static let measurement = Rule("must be a number, an object or a list, at most 16 KiB") { json in
-        switch json {
-        case .int, .double, .object, .array: json.bytes.count <= 16 << 10 ? json : nil
-        default: nil
+        // `nil` alone would be JSON's null, which is a value.
+        guard json.bytes.count <= 16 << 10 else { return Optional.none }
+        return switch json {
+        case .int, .double, .object, .array: json
+        default: Optional.none
         }
     }
 }

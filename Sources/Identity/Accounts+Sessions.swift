@@ -69,13 +69,14 @@ extension Accounts {
             select register_member(\(id), \(username), \(email), \(fullName), \(hash), \(origin.address)::inet, \(origin.requestID))
             """)
         let rows = try transaction.commit(
-            opening(session, of: Proof(userID: id, stored: hash, better: nil)),
-            refusals: [
-                "users_email_taken": .alreadyExists("An account with this e-mail address exists already"),
-                "users_username_taken": .alreadyExists("An account with this user name exists already"),
-            ])
+            opening(session, of: Proof(userID: id, stored: hash, better: nil)), refusals: Self.takenNames)
         return Member(rows[0])
     }
+
+    static let takenNames: [String: APIError] = [
+        "users_email_taken": .alreadyExists("An account with this e-mail address exists already"),
+        "users_username_taken": .alreadyExists("An account with this user name exists already"),
+    ]
 
     /// - Parameter name: an e-mail address or a user name.
     /// - Throws: `loginFailed`, as `login(email:password:key:)` does.

@@ -81,13 +81,13 @@ package struct Accounts {
         }
     }
 
-    /// What `begin_login` tells.
-    private struct Attempt {
+    /// What `begin_login` and `begin_confirmation` tell: the attempt is counted, the password not yet looked at.
+    package struct Attempt {
         let userID: ID?
         let passwordHash: String?
         let isRefused: Bool
 
-        init(_ row: Row) {
+        package init(_ row: Row) {
             var row = row
             userID = row.next()
             passwordHash = row.next()
@@ -96,7 +96,7 @@ package struct Accounts {
     }
 
     /// A right password; what settles the login.
-    struct Proof {
+    package struct Proof {
         let userID: ID
         let stored: String
         /// The password at the present cost, where the stored hash has another.
@@ -119,7 +119,12 @@ package struct Accounts {
     /// The first half of a login.
     /// - Parameter name: an e-mail address or a user name, in any case of letters.
     func prove(_ name: String, _ password: String) throws -> Proof {
-        let attempt = Attempt(try connection.begin().commit("select * from begin_login(\(name.lowercased()))")[0])
+        try check(password, in: Attempt(try connection.begin().commit("select * from begin_login(\(name.lowercased()))")[0]))
+    }
+
+    /// Holds a password against a counted attempt; hashes, so no transaction may be open.
+    /// - Throws: `loginFailed`.
+    func check(_ password: String, in attempt: Attempt) throws -> Proof {
         let isRight = try Password.verify(password, against: attempt.passwordHash ?? Password.dummy(cost: cost))
         guard let userID = attempt.userID, let stored = attempt.passwordHash, isRight, !attempt.isRefused else {
             if let userID = attempt.userID {

@@ -30,7 +30,7 @@ enum AuthSessions {
 
     private static func list(_ context: Context) throws -> Response {
         let page = try Page(context.request.query)
-        let principal = try unlimited(context)
+        let principal = try context.unlimitedPrincipal
         let rows = try context.commit(
             """
             select id, user_agent, host(address), created_at, last_used_at, expires_at from sessions where \(page.window)
@@ -51,18 +51,22 @@ enum AuthSessions {
 
     private static func end(_ context: Context) throws -> Response {
         let id = try context.id()
-        _ = try unlimited(context)
+        _ = try context.unlimitedPrincipal
         guard try context.query("delete from sessions where id = \(id) and expires_at > now()").affected == 1 else {
             throw APIError.notFound
         }
         try context.record("session.ended", id)
         return .message("Session ended")
     }
+}
 
-    /// Sessions carry all rights of the account: a key with limits of its own has no say in them.
-    private static func unlimited(_ context: Context) throws -> Principal {
-        let principal = try context.principal
-        guard principal.limits.permissions == nil, principal.limits.allowedCIDRs == nil else { throw APIError.insufficientPermissions }
-        return principal
+extension Context {
+    /// Sessions, password and names are the account's as a whole: a key with limits of its own has no say in them.
+    var unlimitedPrincipal: Principal {
+        get throws {
+            let principal = try principal
+            guard principal.limits.permissions == nil, principal.limits.allowedCIDRs == nil else { throw APIError.insufficientPermissions }
+            return principal
+        }
     }
 }

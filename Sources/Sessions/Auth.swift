@@ -1,5 +1,5 @@
 // /api/v1/auth: registration and login with a user name, refreshing, and who am I. The accounts are those of /auth.
-// Tables: users, sessions, refresh_tokens, all written by functions of sql/0004_sessions.sql.
+// Changing password and profile is in Auth+Account.swift. Tables: users, sessions, refresh_tokens, all written by functions of sql/0004_sessions.sql.
 import API
 import Crypto
 import HTTP
@@ -71,7 +71,7 @@ enum Auth {
 
     private static func refresh(_ context: Context) throws -> Response {
         var body = try context.fields()
-        let token = body.required("refresh_token", .text(1...200))
+        let token = body.required("refresh_token", .text(1...4096))
         let rotates = body.optional("rotate", .flag) ?? false
         guard let token, body.problems == nil else { throw body.refusal }
         let successor = rotates ? RefreshToken.make() : nil

@@ -30,6 +30,13 @@ struct Probe: Sendable, CustomTestStringConvertible {
         case .sessions: ("INVALID_TOKEN", "Invalid or expired token")
         }
     }
+    /// What its surface says to a credential without the permission.
+    var denial: String {
+        switch route.surface {
+        case .cloud: "Insufficient permissions for this operation"
+        case .sessions: "Insufficient permissions"
+        }
+    }
     var expiry: (code: String, message: String) {
         switch route.surface {
         case .cloud: ("KEY_EXPIRED", "API key has expired")
@@ -78,6 +85,18 @@ enum Samples {
         case "PUT /api/v1/servers/:id": return ["name": "web-2", "host": "web-2.example", "port": 2222]
         case "POST /api/v1/api-keys": return ["server_id": .string(try server(of: owner, TestCloud())), "name": "agent"]
         case "POST /api/v1/commands/:server_id": return ["command": "uptime", "timeout": 1]
+        case "POST /api/v1/auth/change-password":
+            let password = JSON.string(owner.password)
+            return ["current_password": password, "new_password": password, "new_password_confirm": password]
+        case "PUT /api/v1/auth/me", "PUT /api/v1/profile":
+            return [
+                "username": .string(String(TestCloud.newEmail().prefix(20))), "email": .string(owner.email), "full_name": "Someone Else",
+                "current_password": .string(owner.password),
+            ]
+        case "POST /api/v1/runs": return ["name": "Run 1", "description": "of a test", "config": ["scale": 10]]
+        case "PUT /api/v1/runs/:id": return ["name": "Run 2", "description": "of another test", "config": ["scale": 20]]
+        case "PUT /api/v1/runs/:id/status": return ["status": "running"]
+        case "PUT /api/v1/runs/:id/tps": return ["max": 1500, "min": .double(0.5), "average": 700, "95p": 1400, "99p": 1490]
         default: throw Missing(description: "Samples.body needs a line with a valid body for \(probe.name)")
         }
     }
@@ -88,6 +107,7 @@ enum Samples {
         // There is no such token.
         case "POST /auth/reset-password": 400
         case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /api/v1/servers",
+            "POST /api/v1/runs",
             "POST /api/v1/api-keys":
             201
         // It has no agent.
@@ -116,6 +136,9 @@ enum Samples {
         case "/api/v1/api-keys":
             let body: JSON = ["server_id": .string(try server(of: owner, cloud)), "name": "agent"]
             let answer = cloud.call(.post, "/api/v1/api-keys", key: owner.key, json: body)
+            return try #require(answer["id"]?.string, "\(answer)")
+        case "/api/v1/runs":
+            let answer = cloud.call(.post, "/api/v1/runs", key: owner.key, json: ["name": "Run 1", "config": [:]])
             return try #require(answer["id"]?.string, "\(answer)")
         default: throw Missing(description: "Samples.object needs a line that makes an object below \(kind) (for \(probe.name))")
         }

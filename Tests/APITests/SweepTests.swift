@@ -54,7 +54,7 @@ struct SweepTests {
         let id = try Samples.object(probe, of: owner, cloud) ?? owner.id
         expect(
             cloud.call(probe.route.method, probe.path(id), key: key.text, json: try Samples.body(probe, owner)), 403,
-            error: "forbidden", "INSUFFICIENT_PERMISSIONS", "Insufficient permissions for this operation")
+            error: "forbidden", "INSUFFICIENT_PERMISSIONS", probe.denial)
     }
 
     /// What belongs to somebody else, what never was and what is no id at all can't be told apart.
