@@ -37,7 +37,7 @@ let package = Package(
         library("Postgres", on: ["CPostgres", "HTTP"]),
         library("Crypto", on: ["CCrypto"]),
         library("FastCGI", on: ["CFastCGI", "HTTP", "System"]),
-        library("Outbound", on: ["CCurl"]),
+        library("Outbound", on: ["CCurl", "HTTP"]),
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
@@ -61,7 +61,7 @@ let package = Package(
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
-        tests("OutboundTests", on: ["Outbound"]),
+        tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
         tests("EndToEndTests", on: ["Docker", "HTTP", "Outbound"]),
     ]
