@@ -46,8 +46,9 @@ create table webhook_deliveries (
     finished_at timestamptz,
     primary key (owner_id, id),
     constraint webhook_deliveries_once unique (owner_id, webhook_id, event_id),
-    constraint webhook_deliveries_end check ((status = 'PENDING') = (next_attempt_at is not null) and (status = 'PENDING') = (finished_at is null)),
-    foreign key (owner_id, webhook_id) references webhooks (owner_id, id) on delete cascade
+    constraint webhook_deliveries_end
+        check ((status = 'PENDING') = (next_attempt_at is not null) and (status = 'PENDING') = (finished_at is null)),
+    constraint webhook_deliveries_webhook foreign key (owner_id, webhook_id) references webhooks (owner_id, id) on delete cascade
 );
 create index webhook_deliveries_log on webhook_deliveries (owner_id, webhook_id, id);
 create index webhook_deliveries_pending on webhook_deliveries (owner_id, webhook_id) where status = 'PENDING';
