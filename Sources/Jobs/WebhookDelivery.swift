@@ -19,6 +19,7 @@ struct WebhookRound {
     let id: ID
     /// Milliseconds.
     var timeout = WebhookAttempt.timeout
+    var slots = DeliverySlots.shared
 
     private struct Delivery {
         let owner: ID
@@ -57,7 +58,10 @@ struct WebhookRound {
         }
         let wait = delivery.nextAttemptAt.microseconds - bench.now().microseconds
         guard wait <= 0 else { return .again(seconds: Double(wait) / 1_000_000) }
-        return try store(attempt(delivery), delivery)
+        switch try slots.hold(for: delivery.owner, { try store(attempt(delivery), delivery) }) {
+        case .done(let outcome): return outcome
+        case .full(let seconds): return .again(seconds: seconds)
+        }
     }
 
     private func attempt(_ delivery: Delivery) -> WebhookAttempt.Result {

@@ -254,17 +254,6 @@ struct WebhookDeliveryTests {
                 == secret.headers(id: id.description, timestamp: timestamp, body: request.body).last?.value)
     }
 
-    /// The lane itself: a wish during the pause neither loses the job nor restarts the schedule.
-    @Test func theLaneKeepsTheSchedule() throws {
-        let server = LocalServer.http { _ in ok("", status: "500 Oops") }
-        let webhook = try webhook(server).id
-        let id = try emit(to: webhook)
-        #expect(seconds(try run(id)) != nil)
-        for _ in 1...3 { try cloud.admin("select enqueue('webhook_delivery', \(id.description), null)") }
-        #expect(seconds(try run(id)) != nil)
-        #expect(log(webhook).first?["attempts"] == 1 && server.connections == 1)
-    }
-
     @Test func oldOnesAreThrownAway() throws {
         let server = LocalServer.http { _ in ok("") }
         let webhook = try webhook(server).id

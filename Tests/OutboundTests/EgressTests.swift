@@ -42,7 +42,7 @@ struct EgressTests {
 
     @Test(arguments: hostile)
     func nothingReachesLoopback(url: String) {
-        let server = LocalServer.http { _ in ok("secret") }
+        let server = LocalServer.http(everywhere: true) { _ in ok("secret") }
         let url = url.replacing("PORT", with: String(server.port))
         let client = HTTPClient(egress: EgressRule())
         let error = #expect(throws: OutboundError.self) { try client.send(OutboundRequest(url: url, timeout: 2000)) }
@@ -84,9 +84,9 @@ struct EgressTests {
     private static let loopback = [block("127.0.0.0/8"), block("::1/128")]
     private static func block(_ text: String) -> CIDR { CIDR(text)! }
 
-    @Test(arguments: ["http://127.0.0.1:PORT/", "http://[::ffff:127.0.0.1]:PORT/", "http://localhost:PORT/"])
+    @Test(arguments: ["http://127.0.0.1:PORT/", "http://[::ffff:127.0.0.1]:PORT/", "http://[::1]:PORT/", "http://localhost:PORT/"])
     func whatIsAllowedIsReached(url: String) throws {
-        let server = LocalServer.http { ok($0.line) }
+        let server = LocalServer.http(everywhere: true) { ok($0.line) }
         let url = url.replacing("PORT", with: String(server.port))
         let answer = try HTTPClient(egress: EgressRule(allow: Self.loopback)).send(OutboundRequest(url: url, timeout: 2000))
         #expect(answer.status == 200 && server.connections == 1)

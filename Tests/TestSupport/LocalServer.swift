@@ -56,10 +56,11 @@ package final class LocalServer: Sendable {
     /// Connections so far.
     package var connections: Int { accepted.withLock { $0 } }
 
-    /// On a free port of 127.0.0.1, or on a unix socket.
-    package init(unixSocket path: String? = nil, serve: @escaping @Sendable (Peer) -> Void) {
+    /// On a free port of 127.0.0.1 (or of every address of the machine, both families), or on a unix socket.
+    package init(unixSocket path: String? = nil, everywhere: Bool = false, serve: @escaping @Sendable (Peer) -> Void) {
         self.path = path
-        let listener = socket(path == nil ? AF_INET : AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        let family = path != nil ? AF_UNIX : everywhere ? AF_INET6 : AF_INET
+        let listener = socket(family, Int32(SOCK_STREAM.rawValue), 0)
         self.listener = listener
         if let path {
             var address = sockaddr_un()
@@ -70,6 +71,19 @@ package final class LocalServer: Sendable {
             }
             precondition(bound == 0)
             port = 0
+        } else if everywhere {
+            var off: Int32 = 0
+            setsockopt(listener, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &off, socklen_t(MemoryLayout<Int32>.size))
+            var address = sockaddr_in6()
+            address.sin6_family = sa_family_t(AF_INET6)
+            var count = socklen_t(MemoryLayout<sockaddr_in6>.size)
+            let bound = withUnsafeMutablePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(listener, $0, count) == 0 && getsockname(listener, $0, &count) == 0
+                }
+            }
+            precondition(bound)
+            port = Int(UInt16(bigEndian: address.sin6_port))
         } else {
             var address = sockaddr_in()
             address.sin_family = sa_family_t(AF_INET)
@@ -115,8 +129,10 @@ package final class LocalServer: Sendable {
     }
 
     /// An HTTP/1.1 server that keeps connections; the answer is the whole text on the wire.
-    package static func http(unixSocket path: String? = nil, answer: @escaping @Sendable (Received) -> String) -> LocalServer {
-        LocalServer(unixSocket: path) { peer in
+    package static func http(
+        unixSocket path: String? = nil, everywhere: Bool = false, answer: @escaping @Sendable (Received) -> String
+    ) -> LocalServer {
+        LocalServer(unixSocket: path, everywhere: everywhere) { peer in
             while let request = received(peer) { guard peer.write(answer(request)) else { return } }
         }
     }
