@@ -91,6 +91,8 @@ as $$
         from events e join webhooks w on w.owner_id = e.owner_id
         where e.id = any (in_event_ids) and w.is_active
             and (w.events = '{}' or w.events && array[e.type, split_part(e.type, '.', 1) || '.*'])
+        -- One that is being deleted at this moment is waited for and then is not there.
+        for key share of w
         on conflict do nothing
         returning id
     ), wished as (
