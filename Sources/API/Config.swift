@@ -19,6 +19,8 @@ package struct Config: Sendable {
     package let smtpURL: String?
     package let mailFrom: MailAddress
     package let networkPool: CIDR
+    /// Blocks that URLs of users may lead to although they are not public.
+    package let egressAllow: [CIDR]
     package let quota: Quota
     package let pools: [PoolSize]
     package let users: Users
@@ -46,6 +48,7 @@ package struct Config: Sendable {
         package var memoryMB: Int
         /// Requests that wait for the engine at once, in one child.
         package var engineWaits: Int
+        package var webhooks: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -63,8 +66,11 @@ package struct Config: Sendable {
         package let socketGroup: String?
     }
 
+    /// In days.
     package struct Retention: Sendable {
         package let audit: Int
+        package let events: Int
+        package let deliveries: Int
     }
 
     package struct Problems: Error, CustomStringConvertible {
@@ -103,10 +109,17 @@ package struct Config: Sendable {
         networkPool = settings.parsed("THECLOUD_NETWORK_POOL", default: CIDR("10.192.0.0/11")!, "an IPv4 block such as 10.192.0.0/11") {
             CIDR($0).flatMap { $0.isIPv4 && (8...24).contains($0.prefixLength) ? $0 : nil }
         }
+        egressAllow = settings.parsed("THECLOUD_EGRESS_ALLOW", default: [], "address blocks such as 10.0.0.0/8,fc00::/7, without host bits")
+        {
+            let texts = Settings.list($0)
+            let blocks = texts.compactMap(CIDR.init)
+            return blocks.count == texts.count ? blocks : nil
+        }
         quota = Quota(
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
             memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000),
-            engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024))
+            engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024),
+            webhooks: settings.number("THECLOUD_QUOTA_WEBHOOKS", default: 50, 0...10000))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -120,10 +133,16 @@ package struct Config: Sendable {
         users = Users(
             worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],
             socketGroup: environment["THECLOUD_SOCKET_GROUP"])
-        retentionDays = Retention(audit: settings.number("THECLOUD_RETENTION_AUDIT", default: 365, 1...36500))
+        retentionDays = Retention(
+            audit: settings.number("THECLOUD_RETENTION_AUDIT", default: 365, 1...36500),
+            events: settings.number("THECLOUD_RETENTION_EVENTS", default: 7, 1...36500),
+            deliveries: settings.number("THECLOUD_RETENTION_DELIVERIES", default: 30, 1...36500))
         keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
         guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
     }
+
+    /// The rule for every URL that users choose.
+    package var egress: EgressRule { EgressRule(allow: egressAllow) }
 }
 
 /// Reads settings and remembers what was wrong; a bad one reads as its default.

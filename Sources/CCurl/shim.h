@@ -4,6 +4,7 @@
 
 typedef size_t (*thecloud_bytes)(char *bytes, size_t size, size_t count, void *context);
 typedef int (*thecloud_progress)(void *context, curl_off_t download_total, curl_off_t downloaded, curl_off_t upload_total, curl_off_t uploaded);
+typedef curl_socket_t (*thecloud_opener)(void *context, curlsocktype purpose, struct curl_sockaddr *address);
 
 static inline CURLcode thecloud_set_long(CURL *handle, CURLoption option, long value) {
     return curl_easy_setopt(handle, option, value);
@@ -25,6 +26,9 @@ static inline CURLcode thecloud_set_bytes(CURL *handle, CURLoption option, thecl
 }
 static inline CURLcode thecloud_set_progress(CURL *handle, thecloud_progress callback) {
     return curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, callback);
+}
+static inline CURLcode thecloud_set_opener(CURL *handle, thecloud_opener callback) {
+    return curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, callback);
 }
 static inline CURLcode thecloud_get_long(CURL *handle, CURLINFO info, long *value) {
     return curl_easy_getinfo(handle, info, value);

@@ -31,6 +31,9 @@ package enum Base64: Sendable {
         return String(decoding: out, as: UTF8.self)
     }
 
+    /// The text with its padding, as MIME and most of the world have it.
+    package func padded(_ bytes: [UInt8]) -> String { encode(bytes) + String(repeating: "=", count: (3 - bytes.count % 3) % 3) }
+
     /// The bytes of a text that `encode` could have made; `nil` for any other.
     package func decode(_ text: some StringProtocol) -> [UInt8]? {
         let values = self == .url ? Self.urlValues : Self.standardValues

@@ -151,7 +151,7 @@ package final class Engine {
         switch error {
         case .cancelled: .cancelled
         case .invalidRequest(let why): .other(status: 0, message: why)
-        case .unreachable, .untrusted, .timedOut, .tooLarge, .broken: .unreachable(error.description)
+        case .forbidden, .unreachable, .untrusted, .timedOut, .tooLarge, .broken: .unreachable(error.description)
         }
     }
 }

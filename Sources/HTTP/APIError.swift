@@ -15,6 +15,8 @@ package struct FieldError: Equatable, Sendable {
 package enum APIError: Error, Equatable, Sendable {
     case malformedBody(String)
     case invalid([FieldError])
+    /// A URL whose host is an address that the egress rule refuses.
+    case targetForbidden(FieldError)
     case invalidCredentials
     case loginFailed
     case keyExpired
@@ -47,6 +49,7 @@ package enum APIError: Error, Equatable, Sendable {
         case .malformedBody(let why): (400, "bad_request", "MALFORMED_BODY", why)
         case .invalid(let fields):
             (400, "bad_request", "VALIDATION_FAILED", fields.map { "\($0.field) \($0.message)" }.joined(separator: "; "))
+        case .targetForbidden(let field): (400, "bad_request", "TARGET_FORBIDDEN", "\(field.field) \(field.message)")
         case .invalidCredentials: (401, "unauthorized", "INVALID_CREDENTIALS", "Invalid authentication credentials")
         case .loginFailed: (401, "unauthorized", "INVALID_CREDENTIALS", "Invalid email or password")
         case .keyExpired: (401, "unauthorized", "KEY_EXPIRED", "API key has expired")
@@ -97,8 +100,12 @@ package enum APIError: Error, Equatable, Sendable {
     /// The error body that nginx's own errors share; it has the members of all documented shapes at once.
     package func body(requestID: String) -> JSON {
         let (status, kind, code, message) = face
-        var fields: [FieldError] = []
-        if case .invalid(let bad) = self { fields = bad }
+        let fields: [FieldError] =
+            switch self {
+            case .invalid(let bad): bad
+            case .targetForbidden(let bad): [bad]
+            default: []
+            }
         return [
             "error": .string(kind), "message": .string(message), "code": .int(status), "detail": .string(message),
             "error_code": .string(code), "status_code": .int(status), "request_id": .string(requestID),

@@ -3,7 +3,7 @@ import Glibc
 
 package struct CIDR: Hashable, Sendable, CustomStringConvertible {
     /// 4 or 16 bytes, host bits zero.
-    private let address: [UInt8]
+    package let address: [UInt8]
     package let prefixLength: Int
 
     /// `10.0.0.0/8`, `2001:db8::/32`, or one address alone; `nil` for anything else, and where host bits are set.
@@ -18,11 +18,21 @@ package struct CIDR: Hashable, Sendable, CustomStringConvertible {
         guard isCanonical else { return nil }
     }
 
-    package var description: String {
+    /// One address alone; `nil` for anything but 4 or 16 bytes.
+    package init?(address: [UInt8]) {
+        guard [4, 16].contains(address.count) else { return nil }
+        self.address = address
+        prefixLength = address.count * 8
+    }
+
+    package var description: String { addressText + "/\(prefixLength)" }
+
+    /// The (first) address without the length.
+    package var addressText: String {
         var bytes = address
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         inet_ntop(address.count == 4 ? AF_INET : AF_INET6, &bytes, &text, socklen_t(text.count))
-        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) + "/\(prefixLength)"
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     package var isIPv4: Bool { address.count == 4 }

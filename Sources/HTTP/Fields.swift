@@ -16,6 +16,7 @@ package struct Rule<Value>: Sendable {
 package struct Fields {
     private let members: [JSON.Member]
     private var errors: [FieldError] = []
+    private var hasForbiddenTarget = false
 
     /// - Throws: `APIError.malformedBody` when the body is no object.
     package init(_ json: JSON) throws(APIError) {
@@ -55,8 +56,20 @@ package struct Fields {
 
     package mutating func report(_ name: String, _ message: String) { errors.append(FieldError(name, message)) }
 
+    /// Like `report`, for a URL that leads where nothing is sent.
+    package mutating func forbid(_ name: String, _ message: String) {
+        report(name, message)
+        hasForbiddenTarget = true
+    }
+
     /// The error that names every bad field so far; `nil` when all is well.
-    package var problems: APIError? { errors.isEmpty ? nil : .invalid(errors) }
+    package var problems: APIError? {
+        switch errors.count {
+        case 0: nil
+        case 1 where hasForbiddenTarget: .targetForbidden(errors[0])
+        default: .invalid(errors)
+        }
+    }
 
     /// What to throw when a draft could not be made.
     package var refusal: APIError { problems ?? .malformedBody("The body is incomplete") }

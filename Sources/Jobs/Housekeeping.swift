@@ -1,5 +1,5 @@
-// Throws away what has had its time: expired keys and tokens, stored answers, old counts, the audit past its retention.
-// What can be much goes in batches, so that no statement holds locks for long.
+// Throws away what has had its time: expired keys and tokens, stored answers, old counts, audit, events and deliveries past their
+// retention. What can be much goes in batches, so that no statement holds locks for long.
 import API
 import Crypto
 import HTTP
@@ -11,7 +11,7 @@ struct Housekeeping {
     private static let batch = 5000
 
     func run() throws {
-        let audit = bench.config.retentionDays.audit
+        let days = bench.config.retentionDays
         // An expired key is kept a while, so that its user is told that it expired.
         try delete("from api_keys where expires_at < now() - interval '30 days'")
         try delete(
@@ -24,7 +24,10 @@ struct Housekeeping {
         try delete("from login_attempts where last_at < now() - interval '1 day'")
         try clear("idempotency_keys", "created_at < now() - interval '24 hours'")
         try resealEnvironments()
-        try clear("audit_log", "created_at < now() - \(audit)::int * interval '1 day'")
+        try resealWebhooks()
+        try clear("audit_log", "created_at < now() - \(days.audit)::int * interval '1 day'")
+        try clear("events", "is_published and created_at < now() - \(days.events)::int * interval '1 day'")
+        try clear("webhook_deliveries", "created_at < now() - \(days.deliveries)::int * interval '1 day'")
     }
 
     /// After a change of the installation's key: what is sealed under the previous one is sealed anew, so that it can be thrown away.
@@ -40,6 +43,27 @@ struct Housekeeping {
                 guard keyring.needsReseal(sealed), let environment = try? keyring.openEnvironment(sealed, of: id) else { continue }
                 _ = try bench.connection.begin().commit(
                     "update instances set env_sealed = \(keyring.sealEnvironment(environment, of: id)) where id = \(id)")
+            }
+            if rows.count < 500 { return }
+        }
+    }
+
+    private func resealWebhooks() throws {
+        let keyring = bench.config.keyring
+        var last = ID(high: 0, low: 0)
+        while true {
+            let rows = try bench.connection.begin().commit(
+                "select id, secret_sealed from webhooks where id > \(last) order by id limit 500")
+            for var row in rows {
+                let (id, sealed): (ID, [UInt8]) = (row.next(), row.next())
+                last = id
+                guard keyring.needsReseal(sealed), let secret = try? keyring.openWebhookSecret(sealed, of: id) else { continue }
+                // A secret that was rotated meanwhile is left alone.
+                _ = try bench.connection.begin().commit(
+                    """
+                    update webhooks set secret_sealed = \(keyring.sealWebhookSecret(secret, of: id))
+                    where id = \(id) and secret_sealed = \(sealed)
+                    """)
             }
             if rows.count < 500 { return }
         }

@@ -1,6 +1,7 @@
 // Background work: one kind a file, one `Job` each. A job names a subject; what is to be done stands in the tables, so running one twice does no harm.
 package import API
 package import Docker
+package import HTTP
 package import Postgres
 
 /// What one thread of thecloud-cron has.
@@ -9,17 +10,19 @@ package struct Workbench {
     package let connection: Connection
     package let engine: Engine
     package let names: EngineNames
+    package var now: @Sendable () -> Timestamp = Timestamp.now
 }
 
 package struct Job: Sendable {
     /// Kinds of one lane share its threads, so that slow kinds can't starve the others.
     package enum Lane: String, Sendable, CaseIterable {
-        case engine, mail
+        case engine, mail, delivery
 
         var threads: Int {
             switch self {
             case .engine: 4
             case .mail: 2
+            case .delivery: 8
             }
         }
     }
@@ -39,5 +42,5 @@ package struct Job: Sendable {
     let run: @Sendable (Workbench, _ subject: String) throws -> Outcome
 
     /// All kinds there are.
-    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job]
+    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job]
 }

@@ -1,5 +1,7 @@
 // What libcurl's callbacks fill while one exchange runs. The callbacks run on the thread that called `perform`.
 import CCurl
+import Glibc
+import HTTP
 
 final class Exchange {
     /// The longest header section that is taken; the limit of most servers and proxies.
@@ -11,16 +13,25 @@ final class Exchange {
     private(set) var exceeded: Int?
     /// The receiver has had enough.
     private(set) var isEnded = false
+    /// libcurl wanted to connect where it may not.
+    private(set) var isForbidden = false
 
     private let handle: EasyHandle
     private let limit: Int
+    private let isCut: Bool
+    /// Where sockets may lead; `nil`: anywhere.
+    private let admitted: [CIDR]?
     private let onBytes: (([UInt8]) -> Bool)?
     private let isCancelled: (() -> Bool)?
     private var headerCount = 0
 
-    init(_ handle: EasyHandle, limit: Int, onBytes: (([UInt8]) -> Bool)?, isCancelled: (() -> Bool)?) {
+    init(
+        _ handle: EasyHandle, limit: Int, isCut: Bool, admitted: [CIDR]?, onBytes: (([UInt8]) -> Bool)?, isCancelled: (() -> Bool)?
+    ) {
         self.handle = handle
         self.limit = limit
+        self.isCut = isCut
+        self.admitted = admitted
         self.onBytes = onBytes
         self.isCancelled = isCancelled
     }
@@ -36,6 +47,10 @@ final class Exchange {
             Exchange.of(context).takeHeader(UnsafeRawBufferPointer(start: bytes, count: count)) ? count : 0
         }
         thecloud_set_pointer(handle.curl, CURLOPT_HEADERDATA, context)
+        if admitted != nil {
+            thecloud_set_opener(handle.curl) { context, _, address in Exchange.of(context).open(address) }
+            thecloud_set_pointer(handle.curl, CURLOPT_OPENSOCKETDATA, context)
+        }
         guard isCancelled != nil else { return }
         thecloud_set_progress(handle.curl) { context, _, _, _, _ in Exchange.of(context).isCancelled?() == true ? 1 : 0 }
         thecloud_set_pointer(handle.curl, CURLOPT_XFERINFODATA, context)
@@ -53,11 +68,27 @@ final class Exchange {
             return !isEnded
         }
         guard body.count + bytes.count <= limit else {
+            if isCut {
+                body.append(contentsOf: bytes.prefix(limit - body.count))
+                isEnded = true
+                return false
+            }
             exceeded = limit
             return false
         }
         body.append(contentsOf: bytes)
         return true
+    }
+
+    /// A socket for an address that was judged, and for no other, whatever libcurl took the URL for.
+    private func open(_ address: UnsafeMutablePointer<curl_sockaddr>?) -> curl_socket_t {
+        guard let address, let offset = MemoryLayout<curl_sockaddr>.offset(of: \.addr),
+            let place = CIDR(socketAddress: UnsafeRawPointer(address) + offset), admitted?.contains(place) != false
+        else {
+            isForbidden = true
+            return -1
+        }
+        return socket(address.pointee.family, address.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue), address.pointee.protocol)
     }
 
     private func takeHeader(_ line: UnsafeRawBufferPointer) -> Bool {

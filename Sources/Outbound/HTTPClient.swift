@@ -2,13 +2,21 @@
 // The process must ignore SIGPIPE: a peer that goes away while TLS is written would end it.
 // A request on a kept connection that turns out to be dead is sent again by libcurl, as long as no byte of an answer came.
 import CCurl
+import HTTP
 
 package final class HTTPClient {
     private let handle = EasyHandle()
     private let caFile: String?
+    private let egress: EgressRule?
 
-    /// - Parameter caFile: trust this PEM file instead of the system's authorities.
-    package init(caFile: String? = nil) { self.caFile = caFile }
+    /// - Parameters:
+    ///   - caFile: trust this PEM file instead of the system's authorities.
+    ///   - egress: the rule for URLs that users chose; each request then gets a connection of its own, to an address that was judged for it.
+    ///     Without one (our own engine) any place is good.
+    package init(caFile: String? = nil, egress: EgressRule? = nil) {
+        self.caFile = caFile
+        self.egress = egress
+    }
 
     /// One exchange; every status is an answer, redirects too.
     /// - Parameter isCancelled: asked at least once a second, also while nothing comes; `true` ends the exchange.
@@ -30,20 +38,55 @@ package final class HTTPClient {
         _ request: OutboundRequest, onBytes: (([UInt8]) -> Bool)?, isCancelled: (() -> Bool)?
     ) throws(OutboundError) -> OutboundResponse {
         try check(request)
-        handle.reset(protocols: "http,https", timeout: request.timeout, connectTimeout: request.connectTimeout, caFile: caFile)
+        let start = ContinuousClock.now
+        let route = try route(to: request)
+        // Resolving takes of the time that the whole exchange has.
+        let timeout = request.timeout - (route == nil ? 0 : Int((ContinuousClock.now - start) / .milliseconds(1)))
+        guard timeout > 0 || request.timeout == 0 else { throw .timedOut }
+        handle.reset(protocols: "http,https", timeout: timeout, connectTimeout: request.connectTimeout, caFile: caFile)
         handle.set(CURLOPT_URL, request.url)
         handle.set(CURLOPT_FOLLOWLOCATION, 0)
         if let socket = request.unixSocket { handle.set(CURLOPT_UNIX_SOCKET_PATH, socket) }
+        let pins = TextList(route?.pins ?? [])
+        if route != nil {
+            thecloud_set_list(handle.curl, CURLOPT_RESOLVE, pins.list)
+            handle.set(CURLOPT_FRESH_CONNECT, 1)
+            handle.set(CURLOPT_FORBID_REUSE, 1)
+        }
         let lines = TextList(headerLines(request))
         thecloud_set_list(handle.curl, CURLOPT_HTTPHEADER, lines.list)
-        let exchange = Exchange(handle, limit: request.responseLimit, onBytes: onBytes, isCancelled: isCancelled)
+        let exchange = Exchange(
+            handle, limit: request.responseLimit, isCut: request.isCut, admitted: route?.addresses, onBytes: onBytes,
+            isCancelled: isCancelled)
         exchange.attach()
         let body = request.body ?? (["POST", "PUT", "PATCH"].contains(request.method) ? [] : nil)
-        let code = withExtendedLifetime((lines, exchange)) { perform(method: request.method, body: body) }
+        let code = withExtendedLifetime((lines, pins, exchange)) { perform(method: request.method, body: body) }
         // The next exchange must not find pointers of this one.
         defer { curl_easy_reset(handle.curl) }
         guard code == CURLE_OK || exchange.isEnded else { throw failure(code, exchange) }
         return OutboundResponse(status: handle.status, headers: exchange.headers, body: exchange.body)
+    }
+
+    /// Where a request may connect to.
+    private struct Route {
+        let addresses: [CIDR]
+        /// For `CURLOPT_RESOLVE`: the name is not looked up again.
+        let pins: [String]
+    }
+
+    private func route(to request: OutboundRequest) throws(OutboundError) -> Route? {
+        guard let egress else { return nil }
+        let target: Target
+        do {
+            target = try Target(request.url)
+        } catch {
+            throw .invalidRequest("the URL \(error)")
+        }
+        guard request.unixSocket == nil else { throw .forbidden }
+        let addresses = try egress.addresses(of: target)
+        guard case .name = target.host else { return Route(addresses: addresses, pins: []) }
+        let list = addresses.map { $0.isIPv4 ? $0.addressText : "[\($0.addressText)]" }.joined(separator: ",")
+        return Route(addresses: addresses.map(EgressRule.canonical), pins: ["\(target.hostText):\(target.port):\(list)"])
     }
 
     private func perform(method: String, body: [UInt8]?) -> CURLcode {
@@ -104,6 +147,7 @@ package final class HTTPClient {
 
     private func failure(_ code: CURLcode, _ exchange: Exchange) -> OutboundError {
         if let limit = exchange.exceeded { return .tooLarge(limit: limit) }
+        if exchange.isForbidden { return .forbidden }
         let why = handle.explanation(of: code)
         return switch code {
         case CURLE_ABORTED_BY_CALLBACK: .cancelled

@@ -71,6 +71,10 @@ enum Samples {
         case "PUT /auth/users/:id/role": return ["role": "viewer"]
         case "POST /instances": return ["name": "web", "image": "nginx", "ports": "0:80"]
         case "PUT /instances/:id": return ["name": "web-2", "status": "STOPPED"]
+        case "POST /api/v1/webhooks":
+            return ["name": "Hook", "url": "https://hooks.example/in", "events": ["run.completed", "instance.*"]]
+        case "PUT /api/v1/webhooks/:id":
+            return ["name": "Hook 2", "url": "https://hooks.example/other", "events": [], "is_active": true]
         case "POST /api/v1/auth/register":
             let email = TestCloud.newEmail()
             return [
@@ -107,7 +111,7 @@ enum Samples {
         // There is no such token.
         case "POST /auth/reset-password": 400
         case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /api/v1/servers",
-            "POST /api/v1/runs",
+            "POST /api/v1/runs", "POST /api/v1/webhooks",
             "POST /api/v1/api-keys":
             201
         // It has no agent.
@@ -128,6 +132,16 @@ enum Samples {
         case "/api/v1/auth/sessions":
             _ = cloud.call(.post, "/api/v1/auth/login", json: ["email": .string(owner.email), "password": .string(owner.password)])
             return try cloud.admin("select id::text from sessions where owner_id = \(owner.id)::uuid order by id desc").scalar(String.self)
+        case "/api/v1/webhooks":
+            let answer = cloud.call(.post, "/api/v1/webhooks", key: owner.key, json: ["url": "https://hooks.example/in"])
+            let id = try #require(answer["id"]?.string, "\(answer)")
+            // A path with two ids gets the same one for both: a delivery may be called like its webhook.
+            try cloud.admin(
+                """
+                insert into webhook_deliveries (id, owner_id, webhook_id, event_id, event_type, body)
+                values (\(id)::uuid, \(owner.id)::uuid, \(id)::uuid, \(id)::uuid, 'a.b', '{}')
+                """)
+            return id
         case "/instances":
             let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
             let answer = cloud.call(.post, "/instances", key: owner.key, json: body)

@@ -23,7 +23,7 @@ struct SweepTests {
         let answer = cloud.call(probe.route.method, probe.path(id), key: owner.key, json: try Samples.body(probe, owner))
         #expect(answer.status == Samples.status(probe), "\(answer)")
         #expect(answer.header("Content-Type") == "application/json; charset=utf-8")
-        let isSecret = answer["key"] != nil || answer["api_key"] != nil || answer["token"] != nil
+        let isSecret = answer["key"] != nil || answer["api_key"] != nil || answer["token"] != nil || answer["secret"] != nil
         #expect(answer.header("Cache-Control") == (isSecret ? "no-store" : nil))
     }
 

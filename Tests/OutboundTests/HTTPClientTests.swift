@@ -1,5 +1,6 @@
 // The client against servers that behave and servers that don't.
 import Outbound
+import TestSupport
 import Testing
 
 struct HTTPClientTests {
@@ -171,6 +172,7 @@ extension OutboundError {
     fileprivate var kind: String {
         switch self {
         case .invalidRequest: "invalidRequest"
+        case .forbidden: "forbidden"
         case .unreachable: "unreachable"
         case .untrusted: "untrusted"
         case .timedOut: "timedOut"

@@ -2,6 +2,7 @@
 import FoundationEssentials
 import Glibc
 import Outbound
+import TestSupport
 import Testing
 
 struct MailMessageTests {

@@ -1,6 +1,7 @@
 // Mails through SMTP, to a server that says what the test wants and records what it hears.
 import FoundationEssentials
 import Outbound
+import TestSupport
 import Testing
 
 struct RelayTests {

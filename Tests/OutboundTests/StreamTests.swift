@@ -1,6 +1,7 @@
 // Streams, and how a thread that waits is stopped.
 import Outbound
 import Synchronization
+import TestSupport
 import Testing
 
 struct StreamTests {

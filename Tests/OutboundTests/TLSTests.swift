@@ -1,6 +1,7 @@
 // TLS against `openssl s_server` with a certificate of the test's own.
 import Foundation
 import Outbound
+import TestSupport
 import Testing
 
 struct TLSTests {

@@ -1,6 +1,7 @@
 // The production dispatcher on a real connection: what a worker's thread is, without nginx and FastCGI. One for each test.
 // Its clock never tells the same millisecond twice, so ids made through it are in the order of their making.
 package import API
+import Chat
 import Cloud
 package import Docker
 import Fleet
@@ -33,7 +34,8 @@ package final class TestCloud {
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
         connection = Connection(url: config.databaseURL)
-        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes + FleetSurface.routes, resolvers: Credential.resolvers)
+        dispatcher = try Dispatcher(
+            CloudSurface.routes + SessionsSurface.routes + FleetSurface.routes + ChatSurface.routes, resolvers: Credential.resolvers)
     }
 
     package static func config(_ settings: [String: String] = [:], url: String) throws -> Config {

@@ -3,16 +3,16 @@ import Glibc
 import Synchronization
 
 /// One accepted connection, blocking.
-final class Peer {
+package final class Peer {
     private let descriptor: Int32
     private var held: [UInt8] = []
 
-    init(_ descriptor: Int32) { self.descriptor = descriptor }
+    package init(_ descriptor: Int32) { self.descriptor = descriptor }
 
     deinit { close(descriptor) }
 
     /// The next line without its end; `nil` when the other side is done.
-    func line() -> String? {
+    package func line() -> String? {
         while true {
             if let end = held.firstIndex(of: 0x0A) {
                 defer { held.removeFirst(end + 1) }
@@ -22,7 +22,7 @@ final class Peer {
         }
     }
 
-    func bytes(_ count: Int) -> [UInt8] {
+    package func bytes(_ count: Int) -> [UInt8] {
         while held.count < count, fill() {}
         defer { held.removeFirst(min(count, held.count)) }
         return Array(held.prefix(count))
@@ -30,13 +30,13 @@ final class Peer {
 
     /// `false` when the other side is gone.
     @discardableResult
-    func write(_ text: String) -> Bool {
+    package func write(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         return send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
     }
 
     /// Blocks until the other side closes.
-    func awaitEnd() { while fill() {} }
+    package func awaitEnd() { while fill() {} }
 
     private func fill() -> Bool {
         var room = [UInt8](repeating: 0, count: 65536)
@@ -47,19 +47,20 @@ final class Peer {
     }
 }
 
-final class LocalServer: Sendable {
+package final class LocalServer: Sendable {
     private let listener: Int32
     private let path: String?
-    let port: Int
+    package let port: Int
     private let accepted = Mutex(0)
 
     /// Connections so far.
-    var connections: Int { accepted.withLock { $0 } }
+    package var connections: Int { accepted.withLock { $0 } }
 
-    /// On a free port of 127.0.0.1, or on a unix socket.
-    init(unixSocket path: String? = nil, serve: @escaping @Sendable (Peer) -> Void) {
+    /// On a free port of 127.0.0.1 (or of every address of the machine, both families), or on a unix socket.
+    package init(unixSocket path: String? = nil, everywhere: Bool = false, serve: @escaping @Sendable (Peer) -> Void) {
         self.path = path
-        let listener = socket(path == nil ? AF_INET : AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        let family = path != nil ? AF_UNIX : everywhere ? AF_INET6 : AF_INET
+        let listener = socket(family, Int32(SOCK_STREAM.rawValue), 0)
         self.listener = listener
         if let path {
             var address = sockaddr_un()
@@ -70,6 +71,19 @@ final class LocalServer: Sendable {
             }
             precondition(bound == 0)
             port = 0
+        } else if everywhere {
+            var off: Int32 = 0
+            setsockopt(listener, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &off, socklen_t(MemoryLayout<Int32>.size))
+            var address = sockaddr_in6()
+            address.sin6_family = sa_family_t(AF_INET6)
+            var count = socklen_t(MemoryLayout<sockaddr_in6>.size)
+            let bound = withUnsafeMutablePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(listener, $0, count) == 0 && getsockname(listener, $0, &count) == 0
+                }
+            }
+            precondition(bound)
+            port = Int(UInt16(bigEndian: address.sin6_port))
         } else {
             var address = sockaddr_in()
             address.sin_family = sa_family_t(AF_INET)
@@ -101,21 +115,30 @@ final class LocalServer: Sendable {
     }
 
     /// A request as it came.
-    struct Received: Sendable {
-        let line: String
-        let headers: [String]
-        let body: [UInt8]
+    package struct Received: Sendable {
+        package let line: String
+        package let headers: [String]
+        package let body: [UInt8]
+
+        /// The first value of a header; the name's case does not matter.
+        package func header(_ name: String) -> String? {
+            headers.first { $0.lowercased().hasPrefix(name.lowercased() + ":") }.map { header in
+                String(header.dropFirst(name.count + 1).drop { $0 == " " })
+            }
+        }
     }
 
     /// An HTTP/1.1 server that keeps connections; the answer is the whole text on the wire.
-    static func http(unixSocket path: String? = nil, answer: @escaping @Sendable (Received) -> String) -> LocalServer {
-        LocalServer(unixSocket: path) { peer in
+    package static func http(
+        unixSocket path: String? = nil, everywhere: Bool = false, answer: @escaping @Sendable (Received) -> String
+    ) -> LocalServer {
+        LocalServer(unixSocket: path, everywhere: everywhere) { peer in
             while let request = received(peer) { guard peer.write(answer(request)) else { return } }
         }
     }
 
     /// The next request, `nil` at the end of the connection.
-    static func received(_ peer: Peer) -> Received? {
+    package static func received(_ peer: Peer) -> Received? {
         guard let line = peer.line() else { return nil }
         var headers: [String] = []
         while let header = peer.line(), !header.isEmpty { headers.append(header) }
@@ -125,7 +148,7 @@ final class LocalServer: Sendable {
 }
 
 /// An answer with its length.
-func ok(_ body: String, status: String = "200 OK", _ headers: String...) -> String {
+package func ok(_ body: String, status: String = "200 OK", _ headers: String...) -> String {
     "HTTP/1.1 \(status)\r\n\(headers.map { $0 + "\r\n" }.joined())Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
 }
 
@@ -134,7 +157,7 @@ private final class Work {
     init(_ run: @escaping @Sendable () -> Void) { self.run = run }
 }
 
-func inThread(_ run: @escaping @Sendable () -> Void) {
+package func inThread(_ run: @escaping @Sendable () -> Void) {
     var thread = pthread_t()
     let started = pthread_create(
         &thread, nil,
@@ -147,22 +170,23 @@ func inThread(_ run: @escaping @Sendable () -> Void) {
 }
 
 /// What a server's threads saw, in order.
-final class Recorder<Value: Sendable>: Sendable {
+package final class Recorder<Value: Sendable>: Sendable {
     private let held = Mutex<[Value]>([])
-    var values: [Value] { held.withLock { $0 } }
-    func add(_ value: Value) { held.withLock { $0.append(value) } }
+    package init() {}
+    package var values: [Value] { held.withLock { $0 } }
+    package func add(_ value: Value) { held.withLock { $0.append(value) } }
 }
 
 /// A folder that is gone with the object, whatever lies in it.
-final class Folder: Sendable {
-    let path: String
+package final class Folder: Sendable {
+    package let path: String
 
-    init() {
+    package init() {
         var template = Array("/tmp/outbound-XXXXXX".utf8CString)
         path = String(cString: mkdtemp(&template))
     }
 
-    var names: [String] {
+    package var names: [String] {
         guard let folder = opendir(path) else { return [] }
         defer { closedir(folder) }
         var names: [String] = []
