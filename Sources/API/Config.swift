@@ -46,6 +46,11 @@ package struct Config: Sendable {
         package var memoryMB: Int
         /// Requests that wait for the engine at once, in one child.
         package var engineWaits: Int
+        /// Of one client of Chat.
+        package var members: Int
+        package var rooms: Int
+        /// Within 24 hours, of one client.
+        package var notifications: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -65,6 +70,7 @@ package struct Config: Sendable {
 
     package struct Retention: Sendable {
         package let audit: Int
+        package let notifications: Int
     }
 
     package struct Problems: Error, CustomStringConvertible {
@@ -106,7 +112,10 @@ package struct Config: Sendable {
         quota = Quota(
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
             memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000),
-            engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024))
+            engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024),
+            members: settings.number("THECLOUD_QUOTA_MEMBERS", default: 100_000, 0...10_000_000),
+            rooms: settings.number("THECLOUD_QUOTA_ROOMS", default: 10_000, 0...1_000_000),
+            notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -120,7 +129,9 @@ package struct Config: Sendable {
         users = Users(
             worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],
             socketGroup: environment["THECLOUD_SOCKET_GROUP"])
-        retentionDays = Retention(audit: settings.number("THECLOUD_RETENTION_AUDIT", default: 365, 1...36500))
+        retentionDays = Retention(
+            audit: settings.number("THECLOUD_RETENTION_AUDIT", default: 365, 1...36500),
+            notifications: settings.number("THECLOUD_RETENTION_NOTIFICATIONS", default: 30, 1...36500))
         keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
         guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
     }

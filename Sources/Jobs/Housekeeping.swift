@@ -24,6 +24,9 @@ struct Housekeeping {
         try delete("from login_attempts where last_at < now() - interval '1 day'")
         try clear("idempotency_keys", "created_at < now() - interval '24 hours'")
         try resealEnvironments()
+        try resealClientSecrets()
+        let notifications = bench.config.retentionDays.notifications
+        try clear("notifications", "created_at < now() - \(notifications)::int * interval '1 day'")
         try clear("audit_log", "created_at < now() - \(audit)::int * interval '1 day'")
     }
 
@@ -40,6 +43,27 @@ struct Housekeeping {
                 guard keyring.needsReseal(sealed), let environment = try? keyring.openEnvironment(sealed, of: id) else { continue }
                 _ = try bench.connection.begin().commit(
                     "update instances set env_sealed = \(keyring.sealEnvironment(environment, of: id)) where id = \(id)")
+            }
+            if rows.count < 500 { return }
+        }
+    }
+
+    private func resealClientSecrets() throws {
+        let keyring = bench.config.keyring
+        var last = ID(high: 0, low: 0)
+        while true {
+            let rows = try bench.connection.begin().commit(
+                "select owner_id, webhook_secret_sealed from clients where owner_id > \(last) order by owner_id limit 500")
+            for var row in rows {
+                let (owner, sealed): (ID, [UInt8]) = (row.next(), row.next())
+                last = owner
+                guard keyring.needsReseal(sealed), let secret = try? keyring.openClientSecret(sealed, of: owner) else { continue }
+                // Where the client has renewed it meanwhile, there is nothing to do.
+                _ = try bench.connection.begin().commit(
+                    """
+                    update clients set webhook_secret_sealed = \(keyring.sealClientSecret(secret, of: owner))
+                    where owner_id = \(owner) and webhook_secret_sealed = \(sealed)
+                    """)
             }
             if rows.count < 500 { return }
         }

@@ -39,5 +39,5 @@ package struct Job: Sendable {
     let run: @Sendable (Workbench, _ subject: String) throws -> Outcome
 
     /// All kinds there are.
-    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job]
+    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job, NotificationJob.job]
 }

@@ -1,5 +1,6 @@
 // thecloud-worker: the FastCGI pool. Alone it is the master; `--child POOL` is how the master starts the others; `--routes` prints the routes.
 import API
+import Chat
 import Cloud
 import Docker
 import FastCGI
@@ -11,7 +12,7 @@ import Postgres
 import Sessions
 
 do {
-    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: Credential.resolvers)
+    let dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes + ChatSurface.routes, resolvers: Credential.resolvers)
     let arguments = CommandLine.arguments.dropFirst()
     if arguments.first == "--routes" {
         for route in dispatcher.routes { puts(route.line) }

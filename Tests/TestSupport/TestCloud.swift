@@ -1,6 +1,7 @@
 // The production dispatcher on a real connection: what a worker's thread is, without nginx and FastCGI. One for each test.
 // Its clock never tells the same millisecond twice, so ids made through it are in the order of their making.
 package import API
+import Chat
 import Cloud
 package import Docker
 import Foundation
@@ -32,7 +33,8 @@ package final class TestCloud {
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
         connection = Connection(url: config.databaseURL)
-        dispatcher = try Dispatcher(CloudSurface.routes + SessionsSurface.routes, resolvers: Credential.resolvers)
+        dispatcher = try Dispatcher(
+            CloudSurface.routes + SessionsSurface.routes + ChatSurface.routes, resolvers: Credential.resolvers)
     }
 
     package static func config(_ settings: [String: String] = [:], url: String) throws -> Config {
@@ -55,7 +57,7 @@ package final class TestCloud {
     /// One request, with all that nginx would have added.
     /// - Parameters:
     ///   - target: path and query, both as they go over the wire; nothing is decoded.
-    ///   - key: sent as `X-API-Key`.
+    ///   - key: sent as `X-API-Key`; a client's and a user's of Chat as a bearer token, which is the only way for them.
     ///   - json: the body; `text` and `body` are the ways to send what is no JSON.
     ///   - type: the body's media type.
     package func call(
@@ -63,7 +65,11 @@ package final class TestCloud {
         type: String? = "application/json", headers: KeyValuePairs<String, String> = [:], from address: String = "192.0.2.1"
     ) -> Answer {
         var fields = Headers(headers)
-        if let key { fields.append("x-api-key", key) }
+        if let key, key.hasPrefix(MasterKey.prefix) || key.hasPrefix(ScopedKey.prefix) {
+            fields.append("authorization", "Bearer \(key)")
+        } else if let key {
+            fields.append("x-api-key", key)
+        }
         let bytes = json?.bytes ?? text.map { Array($0.utf8) }
         if bytes != nil || body != nil, let type { fields.append("content-type", type) }
         let halves = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
