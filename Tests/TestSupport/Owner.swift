@@ -16,6 +16,9 @@ package struct Owner: Sendable {
     package var master: String?
     /// Of a client's user: its id.
     package var memberID: String?
+
+    /// The client that a user is one of; a client itself.
+    package var client: Owner { Owner(id: id, email: "", password: "", name: name, key: master ?? key, master: master) }
 }
 
 package struct Unexpected: Error, CustomStringConvertible {
