@@ -48,6 +48,7 @@ enum NotificationJob {
         let address: String?
         let client: String
         let sealedSecret: [UInt8]?
+        let createdAt: Timestamp
 
         static func claim(_ id: ID, _ bench: Workbench) throws -> Wish? {
             let rows = try bench.connection.begin().commit(
@@ -56,7 +57,7 @@ enum NotificationJob {
                 where n.id = \(id) and n.status = 'pending' and u.id = n.owner_id
                 returning n.id, n.owner_id, n.type, n.url, n.subject, n.content, n.attempts, n.member_id,
                 coalesce(n.to_email, (select m.email from members m where m.owner_id = n.owner_id and m.id = n.member_id)), u.name,
-                (select c.webhook_secret_sealed from clients c where c.owner_id = n.owner_id)
+                (select c.webhook_secret_sealed from clients c where c.owner_id = n.owner_id), n.created_at
                 """)
             return rows.first.map(Wish.init)
         }
@@ -74,6 +75,7 @@ enum NotificationJob {
             address = row.next()
             client = row.next()
             sealedSecret = row.next()
+            createdAt = row.next()
         }
 
         /// What listeners and URLs are told; `user_id` says whose sockets it is for.
@@ -138,11 +140,20 @@ enum NotificationJob {
         try transaction.commit()
     }
 
-    /// One POST to a URL of the client's choice, signed with its own secret.
+    /// One POST to a URL of the client's choice; the same message, in the form of the registered webhooks, at every attempt.
     private static func post(_ wish: Wish, to url: String, _ bench: Workbench) throws {
-        guard let sealed = wish.sealedSecret, (try? bench.config.keyring.openClientSecret(sealed, of: wish.owner)) != nil else {
+        guard let sealed = wish.sealedSecret, let secret = try? bench.config.keyring.openClientSecret(sealed, of: wish.owner) else {
             throw Failure(reason: "the client has no secret to sign with", isPermanent: true)
         }
-        throw Failure(reason: "this installation sends to registered webhooks only: leave url out", isPermanent: true)
+        let message: JSON = [
+            "id": .string(wish.id.description), "type": "notification.created", "timestamp": .string(wish.createdAt.description),
+            "data": wish.data,
+        ]
+        try send(message.text, to: url, id: wish.id, secret: secret, bench)
+    }
+
+    /// Signs and sends under the egress rule. This version has no sender for single URLs and says so in the notification.
+    private static func send(_ body: String, to url: String, id: ID, secret: [UInt8], _ bench: Workbench) throws(Failure) {
+        throw Failure(reason: "this version sends to registered webhooks only: leave url out", isPermanent: true)
     }
 }

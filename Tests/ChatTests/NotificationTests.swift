@@ -116,6 +116,14 @@ struct NotificationTests {
         #expect(look(id)["status"] == "sent" && told.first?["user_id"] == .null)
     }
 
+    /// What can't be sent says so and is not tried again.
+    @Test func aWebhookToAURLTellsWhatBecameOfIt() throws {
+        let id = try wish(["type": "webhook", "url": "https://hooks.example/in", "content": "c"])
+        #expect(try deliver(id) == .done)
+        #expect(look(id)["status"] == "failed" && look(id)["error"]?.string != nil && look(id)["attempts"] == 1)
+        #expect(try events(id).isEmpty)
+    }
+
     /// In a database of its own: old notifications go, and secrets follow a new key of the installation.
     @Test func housekeeping() throws {
         let database = try TestDatabase.fresh("chat")
