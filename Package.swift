@@ -60,7 +60,7 @@ let package = Package(
         tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
         tests("SessionsTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
-        tests("ChatTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
+        tests("ChatTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "Docker", "API", "Chat", "Jobs", "TestSupport"]),
         tests("FleetTests", on: ["HTTP", "Postgres", "System", "API", "TestSupport"]),
         tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),

@@ -49,6 +49,11 @@ package struct Config: Sendable {
         /// Requests that wait for the engine at once, in one child.
         package var engineWaits: Int
         package var webhooks: Int
+        /// Of one client of Chat.
+        package var members: Int
+        package var rooms: Int
+        /// Within 24 hours, of one client.
+        package var notifications: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -71,6 +76,9 @@ package struct Config: Sendable {
         package let audit: Int
         package let events: Int
         package let deliveries: Int
+        package let notifications: Int
+        /// Reports and commands of servers.
+        package let metrics: Int
     }
 
     package struct Problems: Error, CustomStringConvertible {
@@ -119,7 +127,10 @@ package struct Config: Sendable {
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
             memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000),
             engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024),
-            webhooks: settings.number("THECLOUD_QUOTA_WEBHOOKS", default: 50, 0...10000))
+            webhooks: settings.number("THECLOUD_QUOTA_WEBHOOKS", default: 50, 0...10000),
+            members: settings.number("THECLOUD_QUOTA_MEMBERS", default: 100_000, 0...10_000_000),
+            rooms: settings.number("THECLOUD_QUOTA_ROOMS", default: 10_000, 0...1_000_000),
+            notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -136,7 +147,9 @@ package struct Config: Sendable {
         retentionDays = Retention(
             audit: settings.number("THECLOUD_RETENTION_AUDIT", default: 365, 1...36500),
             events: settings.number("THECLOUD_RETENTION_EVENTS", default: 7, 1...36500),
-            deliveries: settings.number("THECLOUD_RETENTION_DELIVERIES", default: 30, 1...36500))
+            deliveries: settings.number("THECLOUD_RETENTION_DELIVERIES", default: 30, 1...36500),
+            notifications: settings.number("THECLOUD_RETENTION_NOTIFICATIONS", default: 30, 1...36500),
+            metrics: settings.number("THECLOUD_RETENTION_METRICS", default: 30, 1...36500))
         keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
         guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
     }

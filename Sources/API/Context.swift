@@ -126,13 +126,9 @@ extension Context {
     package func send(_ sql: SQL) throws { try transaction().send(sql) }
 
     /// One statement and its rows: one round trip.
-    package func query(_ sql: SQL) throws -> Rows { try transaction().query(sql) }
-
-    /// The last statement and the commit, in one round trip.
-    /// - Parameter refusals: names of constraints, and the error that a client is told when one is violated.
-    package func commit(_ sql: SQL, refusals: [String: APIError] = [:]) throws -> Rows {
+    /// - Parameter refusals: as for `commit`.
+    package func query(_ sql: SQL, refusals: [String: APIError] = [:]) throws -> Rows {
         let transaction = try transaction()
-        guard mustStayOpen else { return try transaction.commit(sql, refusals: refusals) }
         do {
             return try transaction.query(sql)
         } catch {
@@ -164,6 +160,13 @@ extension Context {
     func restart() throws {
         try finish()
         opened = nil
+    }
+
+    /// The last statement and the commit, in one round trip.
+    /// - Parameter refusals: names of constraints, and the error that a client is told when one is violated.
+    package func commit(_ sql: SQL, refusals: [String: APIError] = [:]) throws -> Rows {
+        guard mustStayOpen else { return try transaction().commit(sql, refusals: refusals) }
+        return try query(sql, refusals: refusals)
     }
 
     /// Ends the handler's part early: commits and gives up the connection's transaction, so that nothing is held while the handler waits
@@ -212,6 +215,18 @@ extension Context {
         let transaction = try transaction()
         try transaction.send(
             "insert into events (id, type, resource_id, data) values (\(newID()), \(type), \(resource), \(data)::jsonb)")
+        transaction.notify("events")
+    }
+
+    /// The same, with data as the database has it.
+    /// - Parameter data: a select of one `jsonb` column; where it finds no row, nothing is told.
+    package func emit(_ type: String, _ resource: ID, from data: SQL) throws {
+        let transaction = try transaction()
+        try transaction.send(
+            """
+            insert into events (id, type, resource_id, data)
+            select \(newID())::uuid, \(type)::text, \(resource)::uuid, told.data from (\(data)) told (data)
+            """)
         transaction.notify("events")
     }
 

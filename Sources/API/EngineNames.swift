@@ -25,13 +25,13 @@ extension Keyring {
     package func sealEnvironment(_ environment: [String: String], of instance: ID) -> [UInt8]? {
         guard !environment.isEmpty else { return nil }
         let members = environment.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .string($0.value)) }
-        return seal(JSON.object(members).bytes, context: "instance.env \(instance)")
+        return seal(JSON.object(members).bytes, .instanceEnvironment, of: instance)
     }
 
     /// - Throws: `CryptoError` when it was not sealed for this instance by this installation.
     package func openEnvironment(_ sealed: [UInt8]?, of instance: ID) throws -> [String: String] {
         guard let sealed else { return [:] }
-        let json = try JSON(parsing: try open(sealed, context: "instance.env \(instance)"))
+        let json = try JSON(parsing: try open(sealed, .instanceEnvironment, of: instance))
         guard case .object(let members) = json else { return [:] }
         return Dictionary(members.map { ($0.name, $0.value.string ?? "") }, uniquingKeysWith: { first, _ in first })
     }

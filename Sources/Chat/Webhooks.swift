@@ -86,7 +86,7 @@ enum Webhooks {
         let draft = try Draft(context.fields(), context.config.egress)
         let id = context.newID()
         let secret = WebhookSecret.make()
-        let sealed = context.config.keyring.sealWebhookSecret(secret, of: id)
+        let sealed = context.config.keyring.seal(secret.bytes, .webhookSecret, of: id)
         try context.send("select check_webhook_quota(\(context.config.quota.webhooks))")
         try context.record("webhook.created", id, ["name": .optional(draft.name), "events": .strings(draft.events)])
         let rows = try context.commit(
@@ -132,7 +132,7 @@ enum Webhooks {
     private static func rotate(_ context: Context) throws -> Response {
         let id = try context.id()
         let secret = WebhookSecret.make()
-        let sealed = context.config.keyring.sealWebhookSecret(secret, of: id)
+        let sealed = context.config.keyring.seal(secret.bytes, .webhookSecret, of: id)
         let rows = try context.query(
             "update webhooks set secret_sealed = \(sealed), updated_at = now() where id = \(id) returning \(columns)")
         guard let row = rows.first else { throw APIError.notFound }

@@ -37,14 +37,3 @@ extension WebhookSecret {
         ]
     }
 }
-
-extension Keyring {
-    /// As a webhook's secret is stored.
-    package func sealWebhookSecret(_ secret: WebhookSecret, of id: some CustomStringConvertible) -> [UInt8] {
-        seal(secret.bytes, context: "webhook-secret/\(id)")
-    }
-
-    package func openWebhookSecret(_ sealed: [UInt8], of id: some CustomStringConvertible) throws(CryptoError) -> WebhookSecret {
-        WebhookSecret(bytes: try open(sealed, context: "webhook-secret/\(id)"))
-    }
-}

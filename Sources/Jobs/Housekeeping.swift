@@ -23,46 +23,34 @@ struct Housekeeping {
         try delete("from password_resets where expires_at < now()")
         try delete("from login_attempts where last_at < now() - interval '1 day'")
         try clear("idempotency_keys", "created_at < now() - interval '24 hours'")
-        try resealEnvironments()
-        try resealWebhooks()
         try clear("audit_log", "created_at < now() - \(days.audit)::int * interval '1 day'")
-        try clear("events", "is_published and created_at < now() - \(days.events)::int * interval '1 day'")
+        try clear("events", "is_published and is_fanned_out and created_at < now() - \(days.events)::int * interval '1 day'")
         try clear("webhook_deliveries", "created_at < now() - \(days.deliveries)::int * interval '1 day'")
+        try clear("notifications", "created_at < now() - \(days.notifications)::int * interval '1 day'")
+        try clear("server_metrics", "received_at < now() - \(days.metrics)::int * interval '1 day'")
+        try clear("commands", "created_at < now() - \(days.metrics)::int * interval '1 day'")
+        for column in SealedColumn.allCases { try reseal(column) }
     }
 
     /// After a change of the installation's key: what is sealed under the previous one is sealed anew, so that it can be thrown away.
-    private func resealEnvironments() throws {
+    /// A value that was changed meanwhile is left alone: it is sealed under the present key.
+    private func reseal(_ column: SealedColumn) throws {
         let keyring = bench.config.keyring
         var last = ID(high: 0, low: 0)
         while true {
             let rows = try bench.connection.begin().commit(
-                "select id, env_sealed from instances where env_sealed is not null and id > \(last) order by id limit 500")
+                """
+                select \(verbatim: column.id), \(verbatim: column.column) from \(verbatim: column.table)
+                where \(verbatim: column.column) is not null and \(verbatim: column.id) > \(last) order by \(verbatim: column.id) limit 500
+                """)
             for var row in rows {
                 let (id, sealed): (ID, [UInt8]) = (row.next(), row.next())
                 last = id
-                guard keyring.needsReseal(sealed), let environment = try? keyring.openEnvironment(sealed, of: id) else { continue }
-                _ = try bench.connection.begin().commit(
-                    "update instances set env_sealed = \(keyring.sealEnvironment(environment, of: id)) where id = \(id)")
-            }
-            if rows.count < 500 { return }
-        }
-    }
-
-    private func resealWebhooks() throws {
-        let keyring = bench.config.keyring
-        var last = ID(high: 0, low: 0)
-        while true {
-            let rows = try bench.connection.begin().commit(
-                "select id, secret_sealed from webhooks where id > \(last) order by id limit 500")
-            for var row in rows {
-                let (id, sealed): (ID, [UInt8]) = (row.next(), row.next())
-                last = id
-                guard keyring.needsReseal(sealed), let secret = try? keyring.openWebhookSecret(sealed, of: id) else { continue }
-                // A secret that was rotated meanwhile is left alone.
+                guard keyring.needsReseal(sealed), let plain = try? keyring.open(sealed, column, of: id) else { continue }
                 _ = try bench.connection.begin().commit(
                     """
-                    update webhooks set secret_sealed = \(keyring.sealWebhookSecret(secret, of: id))
-                    where id = \(id) and secret_sealed = \(sealed)
+                    update \(verbatim: column.table) set \(verbatim: column.column) = \(keyring.seal(plain, column, of: id))
+                    where \(verbatim: column.id) = \(id) and \(verbatim: column.column) = \(sealed)
                     """)
             }
             if rows.count < 500 { return }

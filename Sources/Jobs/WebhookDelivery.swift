@@ -65,10 +65,10 @@ struct WebhookRound {
     }
 
     private func attempt(_ delivery: Delivery) -> WebhookAttempt.Result {
-        guard let secret = try? bench.config.keyring.openWebhookSecret(delivery.sealedSecret, of: delivery.webhook) else {
+        guard let secret = try? bench.config.keyring.open(delivery.sealedSecret, .webhookSecret, of: delivery.webhook) else {
             return .unsent("the webhook's secret can't be opened any more; rotate it")
         }
-        let attempt = WebhookAttempt(id: id, body: delivery.body, url: delivery.url, secret: secret)
+        let attempt = WebhookAttempt(id: id, body: delivery.body, url: delivery.url, secret: WebhookSecret(bytes: secret))
         return attempt.send(at: bench.now(), under: bench.config.egress, timeout: timeout)
     }
 

@@ -30,7 +30,6 @@ struct Probe: Sendable, CustomTestStringConvertible {
         case .sessions: ("INVALID_TOKEN", "Invalid or expired token")
         }
     }
-    /// What its surface says to a credential without the permission.
     var denial: String {
         switch route.surface {
         case .cloud: "Insufficient permissions for this operation"
@@ -46,6 +45,7 @@ struct Probe: Sendable, CustomTestStringConvertible {
 
     /// All routes of the product.
     static let all = (try? TestCloud().dispatcher.routes.map(Probe.init)) ?? []
+    static let chat = all.filter { $0.route.source.hasPrefix("Chat/") }
     static let closed = all.filter { !$0.route.access.isOpen }
     static let permitted = all.filter { $0.route.access.permission != nil }
     static let withID = all.filter { $0.route.path.contains("/:") }
@@ -56,6 +56,40 @@ struct Probe: Sendable, CustomTestStringConvertible {
 enum Samples {
     struct Missing: Error, CustomStringConvertible {
         let description: String
+    }
+
+    /// Somebody who may call the route: a person where persons may, else a client's user where users may, else the client.
+    /// - Parameter role: of a person.
+    static func caller(_ probe: Probe, _ cloud: TestCloud, role: String? = "owner") throws -> Owner {
+        guard let permission = probe.route.access.permission, !Permission.ofPeople.contains(permission) else {
+            return try cloud.newOwner(role: role)
+        }
+        return Role.member.permissions.contains(permission) ? try cloud.newMember() : try cloud.newClient()
+    }
+
+    /// Living keys that must not get in: a person's without the permission, and those of every other kind whose role lacks it.
+    static func weakKeys(_ probe: Probe, _ owner: Owner, _ cloud: TestCloud) throws -> [String] {
+        let permission = probe.route.access.permission
+        func lacks(_ role: Role) -> Bool { permission.map { !role.permissions.contains($0) } ?? !Role.people.contains(role) }
+        var keys: [String] = []
+        if let unrelated = Permission.ofPeople.first(where: { $0 != permission }), permission != nil {
+            let person = owner.master == nil ? owner : try cloud.newOwner(role: "owner")
+            keys.append(try cloud.newKey(of: person, ["permissions": [.string(unrelated.rawValue)]]).text)
+            if lacks(.owner) { keys.append(person.key) }
+        }
+        // Of the same client, where there is one.
+        let client = owner.master == nil ? try cloud.newClient() : owner
+        if lacks(.client), let master = client.master { keys.append(master) }
+        if lacks(.member) { keys.append(try cloud.newMember(of: client).key) }
+        return keys
+    }
+
+    /// What a list can't do without.
+    static func query(_ probe: Probe, _ owner: Owner, _ cloud: TestCloud) throws -> String {
+        switch probe.name {
+        case "GET /api/v1/messages": "?room_id=" + (try cloud.newRoom(of: owner, joinedBy: [owner]))
+        default: ""
+        }
     }
 
     /// A body that is right, for a caller and an object of the caller's (where the path has one).
@@ -101,6 +135,23 @@ enum Samples {
         case "PUT /api/v1/runs/:id": return ["name": "Run 2", "description": "of another test", "config": ["scale": 20]]
         case "PUT /api/v1/runs/:id/status": return ["status": "running"]
         case "PUT /api/v1/runs/:id/tps": return ["max": 1500, "min": .double(0.5), "average": 700, "95p": 1400, "99p": 1490]
+        case "POST /api/v1/clients", "PUT /api/v1/clients/me":
+            return ["name": "My Chat App", "description": "Customer support chat system"]
+        case "POST /api/v1/clients/me/rotate": return ["grace_seconds": 60]
+        case "POST /api/v1/users", "PUT /api/v1/users/:id":
+            return ["email": .string(TestCloud.newEmail()), "username": "john_doe", "full_name": "John Doe"]
+        case "POST /api/v1/users/login": return ["email": .string(try TestCloud().newMember(of: owner).email)]
+        case "PUT /api/v1/users/profile": return ["username": "john_doe", "full_name": "John Doe"]
+        case "POST /api/v1/rooms", "PUT /api/v1/rooms/:id": return ["name": "General", "description": "All and sundry"]
+        case "POST /api/v1/rooms/join": return ["room_id": .string(try TestCloud().newRoom(of: owner))]
+        case "POST /api/v1/rooms/leave": return ["room_id": .string(try TestCloud().newRoom(of: owner, joinedBy: [owner]))]
+        case "POST /api/v1/rooms/:id/join", "POST /api/v1/rooms/:id/leave": return nil
+        case "POST /api/v1/messages":
+            let room = try TestCloud().newRoom(of: owner, joinedBy: [owner])
+            return ["room_id": .string(room), "content": "Hello, world!", "message_type": "text"]
+        case "PUT /api/v1/messages/:id": return ["content": "Hello, all!"]
+        case "POST /api/v1/notifications":
+            return ["type": "email", "to_email": .string(TestCloud.newEmail()), "subject": "News", "content": "There are some."]
         default: throw Missing(description: "Samples.body needs a line with a valid body for \(probe.name)")
         }
     }
@@ -111,8 +162,8 @@ enum Samples {
         // There is no such token.
         case "POST /auth/reset-password": 400
         case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /api/v1/servers",
-            "POST /api/v1/runs", "POST /api/v1/webhooks",
-            "POST /api/v1/api-keys":
+            "POST /api/v1/runs", "POST /api/v1/webhooks", "POST /api/v1/api-keys", "POST /api/v1/clients", "POST /api/v1/users",
+            "POST /api/v1/rooms", "POST /api/v1/messages", "POST /api/v1/notifications":
             201
         // It has no agent.
         case "POST /api/v1/commands/:server_id": 409
@@ -154,6 +205,17 @@ enum Samples {
         case "/api/v1/runs":
             let answer = cloud.call(.post, "/api/v1/runs", key: owner.key, json: ["name": "Run 1", "config": [:]])
             return try #require(answer["id"]?.string, "\(answer)")
+        case "/api/v1/users": return try cloud.newMember(of: owner).memberID
+        case "/api/v1/rooms": return try cloud.newRoom(of: owner, joinedBy: [owner])
+        case "/api/v1/messages":
+            let answer = cloud.call(
+                .post, "/api/v1/messages", key: owner.key,
+                json: ["room_id": .string(try cloud.newRoom(of: owner, joinedBy: [owner])), "content": "Hello"])
+            return try #require(answer["id"]?.string, "\(answer)")
+        case "/api/v1/notifications":
+            let body: JSON = ["type": "email", "to_email": .string(TestCloud.newEmail()), "content": "News"]
+            let answer = cloud.call(.post, "/api/v1/notifications", key: owner.key, json: body)
+            return try #require(answer["id"]?.string, "\(answer)")
         default: throw Missing(description: "Samples.object needs a line that makes an object below \(kind) (for \(probe.name))")
         }
     }
@@ -175,6 +237,8 @@ enum Samples {
                 ("volumes", ["volumes": [["volume_id": .string(id), "mount_path": "/data"]]]),
             ]
         case "POST /api/v1/api-keys": [("server_id", ["server_id": .string(id)])]
+        case "POST /api/v1/rooms/join", "POST /api/v1/rooms/leave", "POST /api/v1/messages": [("room_id", ["room_id": .string(id)])]
+        case "POST /api/v1/notifications": [("user_id", ["user_id": .string(id)])]
         default: []
         }
     }

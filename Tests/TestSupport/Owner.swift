@@ -10,8 +10,15 @@ package struct Owner: Sendable {
     package let email: String
     package let password: String
     package let name: String
-    /// A login key: all rights of the account's role.
+    /// A login key: all rights of the account's role. Of a client its master key, of a client's user the scoped one.
     package let key: String
+    /// Of a client of Chat and its users: the client's master key; the account is the client's.
+    package var master: String?
+    /// Of a client's user: its id.
+    package var memberID: String?
+
+    /// The client that a user is one of; a client itself.
+    package var client: Owner { Owner(id: id, email: "", password: "", name: name, key: master ?? key, master: master) }
 }
 
 package struct Unexpected: Error, CustomStringConvertible {
@@ -31,6 +38,37 @@ extension TestCloud {
         guard let id = registered["user_id"]?.string else { throw Unexpected(description: "registration: \(registered)") }
         if let role { try admin("select operator_grant_role(\(email), \(role))") }
         return Owner(id: id, email: email, password: password, name: name, key: try login(email, password))
+    }
+
+    /// Registers a client of Chat.
+    package func newClient(name: String = "Test Client") throws -> Owner {
+        let answer = call(.post, "/api/v1/clients", json: ["name": .string(name)])
+        guard let id = answer["id"]?.string, let key = answer["master_api_key"]?.string else {
+            throw Unexpected(description: "a client: \(answer)")
+        }
+        return Owner(id: id, email: "", password: "", name: name, key: key, master: key)
+    }
+
+    /// A user of a client, with its scoped key.
+    package func newMember(of client: Owner? = nil, name: String = "john_doe") throws -> Owner {
+        let client = try client ?? newClient()
+        let email = Self.newEmail()
+        let answer = call(.post, "/api/v1/users", key: client.master, json: ["email": .string(email), "username": .string(name)])
+        guard let id = answer["id"]?.string, let key = answer["scoped_api_key"]?.string else {
+            throw Unexpected(description: "a user: \(answer)")
+        }
+        return Owner(id: client.id, email: email, password: "", name: name, key: key, master: client.master, memberID: id)
+    }
+
+    /// A room of the client's; who is given has joined it.
+    package func newRoom(of client: Owner, joinedBy members: [Owner] = []) throws -> String {
+        let answer = call(.post, "/api/v1/rooms", key: client.master, json: ["name": "General"])
+        guard let id = answer["id"]?.string else { throw Unexpected(description: "a room: \(answer)") }
+        for member in members where member.memberID != nil {
+            let joined = call(.post, "/api/v1/rooms/\(id)/join", key: member.key)
+            guard joined.status == 200 else { throw Unexpected(description: "joining: \(joined)") }
+        }
+        return id
     }
 
     /// Logs in; the new key.

@@ -58,7 +58,7 @@ package final class TestCloud {
     /// One request, with all that nginx would have added.
     /// - Parameters:
     ///   - target: path and query, both as they go over the wire; nothing is decoded.
-    ///   - key: sent as `X-API-Key`.
+    ///   - key: sent as `X-API-Key`; a client's and a user's of Chat as a bearer token, which is the only way for them.
     ///   - json: the body; `text` and `body` are the ways to send what is no JSON.
     ///   - type: the body's media type.
     ///   - socket: the WebSocket about which nginx asks.
@@ -68,7 +68,11 @@ package final class TestCloud {
         socket: String? = nil
     ) -> Answer {
         var fields = Headers(headers)
-        if let key { fields.append("x-api-key", key) }
+        if let key, key.hasPrefix(MasterKey.prefix) || key.hasPrefix(ScopedKey.prefix) {
+            fields.append("authorization", "Bearer \(key)")
+        } else if let key {
+            fields.append("x-api-key", key)
+        }
         let bytes = json?.bytes ?? text.map { Array($0.utf8) }
         if bytes != nil || body != nil, let type { fields.append("content-type", type) }
         let halves = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)

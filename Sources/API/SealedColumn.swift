@@ -1,0 +1,46 @@
+// Columns that hold what must come back, sealed under the installation's key: one list, so that a change of the key reaches all of them.
+// What is sealed for one row does not open for another. A new one adds its case, and thecloud-cron sees to the rest.
+package import Crypto
+package import HTTP
+
+package enum SealedColumn: CaseIterable, Sendable {
+    case instanceEnvironment
+    case webhookSecret
+    case clientSecret
+
+    package var table: String {
+        switch self {
+        case .instanceEnvironment: "instances"
+        case .webhookSecret: "webhooks"
+        case .clientSecret: "clients"
+        }
+    }
+
+    /// What names the row.
+    package var id: String { self == .clientSecret ? "owner_id" : "id" }
+
+    package var column: String {
+        switch self {
+        case .instanceEnvironment: "env_sealed"
+        case .webhookSecret: "secret_sealed"
+        case .clientSecret: "webhook_secret_sealed"
+        }
+    }
+
+    fileprivate func context(_ id: ID) -> String {
+        switch self {
+        case .instanceEnvironment: "instance.env \(id)"
+        case .webhookSecret: "webhook.secret \(id)"
+        case .clientSecret: "client.webhook_secret \(id)"
+        }
+    }
+}
+
+extension Keyring {
+    package func seal(_ plaintext: [UInt8], _ column: SealedColumn, of id: ID) -> [UInt8] { seal(plaintext, context: column.context(id)) }
+
+    /// - Throws: `CryptoError` when it was not sealed for this column of this row by this installation.
+    package func open(_ sealed: [UInt8], _ column: SealedColumn, of id: ID) throws(CryptoError) -> [UInt8] {
+        try open(sealed, context: column.context(id))
+    }
+}
