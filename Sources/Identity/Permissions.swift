@@ -6,6 +6,26 @@ package enum Permission: String, CaseIterable, Sendable {
     case instanceCreate = "instance:create"
     case instanceUpdate = "instance:update"
     case instanceDelete = "instance:delete"
+    case queueRead = "queue:read"
+    case queueCreate = "queue:create"
+    case queueUpdate = "queue:update"
+    case queueDelete = "queue:delete"
+    case queueSend = "queue:send"
+    case queueReceive = "queue:receive"
+    case topicRead = "topic:read"
+    case topicCreate = "topic:create"
+    case topicUpdate = "topic:update"
+    case topicDelete = "topic:delete"
+    case topicPublish = "topic:publish"
+    case cronRead = "cron:read"
+    case cronCreate = "cron:create"
+    case cronUpdate = "cron:update"
+    case cronDelete = "cron:delete"
+    case cronRun = "cron:run"
+    case routeRead = "route:read"
+    case routeCreate = "route:create"
+    case routeUpdate = "route:update"
+    case routeDelete = "route:delete"
     case runRead = "run:read"
     case runCreate = "run:create"
     case runUpdate = "run:update"
@@ -81,7 +101,7 @@ package enum Permission: String, CaseIterable, Sendable {
 
     private static func resources(of audience: Audience) -> Set<Substring> {
         switch audience {
-        case .people: ["instance", "run", "server", "command", "webhook", "key", "audit", "auth"]
+        case .people: ["instance", "queue", "topic", "cron", "route", "run", "server", "command", "webhook", "key", "audit", "auth"]
         case .clients: ["client", "member", "room", "message", "notification", "webhook", "analytics"]
         case .members: ["profile", "room", "message"]
         }

@@ -13,12 +13,18 @@ struct RoleTests {
     static let table = [
         "owner": everything + ["auth:read", "auth:update"], "admin": everything + ["auth:read", "auth:update"],
         "developer": everything, "user": everything,
-        "viewer": ["instance:read", "run:read", "server:read", "webhook:read", "key:read", "audit:read"],
+        "viewer": [
+            "instance:read", "queue:read", "topic:read", "cron:read", "route:read", "run:read", "server:read", "webhook:read", "key:read",
+            "audit:read",
+        ],
     ]
 
     /// All but `auth:*`, in the order of the table.
     private static let everything = [
-        "instance:read", "instance:create", "instance:update", "instance:delete", "run:read", "run:create", "run:update", "run:delete",
+        "instance:read", "instance:create", "instance:update", "instance:delete", "queue:read", "queue:create", "queue:update",
+        "queue:delete", "queue:send", "queue:receive", "topic:read", "topic:create", "topic:update", "topic:delete", "topic:publish",
+        "cron:read", "cron:create", "cron:update", "cron:delete", "cron:run", "route:read", "route:create", "route:update", "route:delete",
+        "run:read", "run:create", "run:update", "run:delete",
         "server:read", "server:create", "server:update", "server:delete", "command:send", "webhook:read", "webhook:create",
         "webhook:update", "webhook:delete", "key:read", "key:create", "key:rotate", "key:delete", "audit:read",
     ]
