@@ -32,10 +32,13 @@ let package = Package(
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
+        .systemLibrary(name: "CWebSocket", providers: [.apt(["libwslay-dev"])]),
+
         library("System"),
         library("HTTP"),
         library("Postgres", on: ["CPostgres", "HTTP"]),
         library("Crypto", on: ["CCrypto"]),
+        library("WebSockets", on: ["CWebSocket", "HTTP", "Crypto"]),
         library("FastCGI", on: ["CFastCGI", "HTTP", "System"]),
         library("Outbound", on: ["CCurl", "HTTP"]),
         library("Docker", on: ["HTTP", "Outbound"]),
@@ -46,7 +49,9 @@ let package = Package(
         library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Chat", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Outbound"]),
         library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "API", "System"]),
-        program("thecloud-worker", on: ["HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet", "Chat"]),
+        program(
+            "thecloud-worker",
+            on: ["System", "WebSockets", "HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet", "Chat"]),
         program("thecloud-cron", on: ["API", "Jobs", "System"]),
 
         .target(

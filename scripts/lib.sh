@@ -128,8 +128,7 @@ place_state() {
     install -d -m 700 -o www-data -g www-data "$STATE/nginx/temp"
     install -d -m 700 -o "$THECLOUD_CRON_USER" -g "$THECLOUD_CRON_USER" "$STATE/mail"
     install -d -m 755 -o postgres -g postgres "$STATE/run/pg"
-    # nginx makes sockets that anybody may use: these folders say who.
-    install -d -m 700 -o www-data -g www-data "$STATE/run/sockets"
+    # nginx makes a socket that anybody may use: the folder says who.
     install -d -m 700 -o "$THECLOUD_CRON_USER" -g "$THECLOUD_CRON_USER" "$STATE/run/publish"
 }
 
@@ -141,7 +140,7 @@ lock_state() {
 
 # --- Packages, users ------------------------------------------------------------------------------------------------------------
 
-readonly PACKAGES=(nginx libnginx-mod-nchan postgresql docker.io libfcgi-dev libpq-dev libssl-dev libcurl4-openssl-dev pkg-config openssl curl jq iproute2)
+readonly PACKAGES=(nginx libnginx-mod-nchan postgresql docker.io libfcgi-dev libpq-dev libssl-dev libcurl4-openssl-dev libwslay-dev pkg-config openssl curl jq iproute2)
 
 # Installs what is missing. Debian starts nginx and PostgreSQL on installation: what did not run before is stopped again.
 install_packages() {

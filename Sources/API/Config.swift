@@ -23,6 +23,7 @@ package struct Config: Sendable {
     package let egressAllow: [CIDR]
     package let quota: Quota
     package let pools: [PoolSize]
+    package let sockets: SocketPoolSize
     package let users: Users
     package let retentionDays: Retention
 
@@ -61,6 +62,14 @@ package struct Config: Sendable {
         package let pool: Route.Pool
         package let children: Int
         package let threads: Int
+    }
+
+    /// The process that holds WebSockets.
+    package struct SocketPoolSize: Sendable {
+        /// That judge what sockets say.
+        package let threads: Int
+        /// Sockets at once.
+        package let limit: Int
     }
 
     /// The OS users that processes become when they are started as root, and the group that may connect to the pools' sockets.
@@ -141,6 +150,9 @@ package struct Config: Sendable {
                 threads: settings.number("THECLOUD_AUTH_THREADS", default: cores, 1...256)),
             PoolSize(pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 32, 1...1024)),
         ]
+        sockets = SocketPoolSize(
+            threads: settings.number("THECLOUD_SOCKET_THREADS", default: 4, 1...256),
+            limit: settings.number("THECLOUD_SOCKET_LIMIT", default: 10_000, 1...100_000))
         users = Users(
             worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],
             socketGroup: environment["THECLOUD_SOCKET_GROUP"])

@@ -7,7 +7,7 @@ import Postgres
 extension Context {
     /// The WebSocket that an internal route is about.
     /// - Throws: `internalFailure` elsewhere.
-    private var socketID: String {
+    package var socketID: String {
         get throws(APIError) {
             guard let id = request.socketID else { throw .internalFailure(cause: "\(route.path) is asked for no socket") }
             return id
@@ -27,10 +27,17 @@ extension Context {
     }
 
     /// Makes the socket the credential's, and the credential the principal of this transaction.
+    /// - Parameter permission: without one, any person's credential will do.
     /// - Throws: a refusal where the credential is bad or has no permission, or the socket is not to be had.
-    package func claimSocket(_ kind: String, as credential: Credential, for permission: Permission) throws {
+    package func claimSocket(_ kind: String, as credential: Credential, for permission: Permission? = nil) throws {
         try send(credential.authentication(for: permission, address: request.remoteAddress))
         guard try query("select claim_socket(\(try socketID), \(kind))").scalar() == true else { throw APIError.invalidCredentials }
+    }
+
+    /// The principal in full of a credential that has just claimed a socket.
+    package func principal(of credential: Credential) throws -> Principal {
+        guard let row = try query(credential.principal).first else { throw APIError.invalidCredentials }
+        return Principal(row)
     }
 
     /// Acts for whom the socket was claimed by.
@@ -44,6 +51,7 @@ extension Context {
         abandon()
         let transaction = try equipment.connection.begin()
         transaction.notify("events", "sockets")
+        transaction.notify(SocketDesk.channel)
         _ = try transaction.commit("select dismiss_socket(\(try socketID))")
         return ["type": "error", "message": .string(message)]
     }

@@ -136,8 +136,15 @@ extension Context {
         }
     }
 
-    /// Wakes thecloud-cron's realtime thread once this transaction has taken effect.
-    package func wakeRealtime(_ payload: String = "") throws { try transaction().notify("events", payload) }
+    /// Has the sockets looked through, once this transaction has taken effect, because a credential ends with it.
+    package func wakeSockets() throws {
+        let transaction = try transaction()
+        transaction.notify("events", "sockets")
+        transaction.notify(SocketDesk.channel)
+    }
+
+    /// Has a home of sockets look for what is to be said, once this transaction has taken effect.
+    package func wakeSockets(of home: String) throws { try transaction().notify(SocketDesk.channel, home) }
 
     /// Wakes the requests that wait for something, once this transaction has taken effect.
     package func wakeWaiting(for id: ID) throws { try transaction().notify(Waiting.channel, id.description) }

@@ -24,14 +24,7 @@ extension Instances {
             do {
                 let stats = try engine.stats(container)
                 guard stats.pids > 0 else { throw notRunning }
-                return .json([
-                    "data": [
-                        "cpu_percent": stats.cpuPercent.map(JSON.double) ?? .null, "memory_bytes": .int(stats.memoryUsed),
-                        "memory_limit_bytes": .int(stats.memoryLimit), "pids": .int(stats.pids),
-                        "network_received_bytes": .int(stats.networkReceived), "network_sent_bytes": .int(stats.networkSent),
-                        "time": .string(context.now.description),
-                    ]
-                ])
+                return .json(["data": stats.json.adding(["time": .string(context.now.description)])])
             } catch EngineError.notFound {
                 throw notRunning
             }

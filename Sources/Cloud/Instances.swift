@@ -103,7 +103,9 @@ enum Instances {
         let sealed = context.config.keyring.sealEnvironment(draft.env, of: id)
         let quota = context.config.quota
         try context.send("select check_instance_quota(\(quota.instances), \(quota.memoryMB), \(draft.type.memoryMB))")
-        try context.record("instance.created", id, ["name": .string(draft.name), "image": .string(draft.image.description)])
+        let known: JSON = ["name": .string(draft.name), "image": .string(draft.image.description)]
+        try context.record("instance.created", id, known)
+        try context.emit("instance.created", id, known.adding(["status": "STARTING"]))
         try context.enqueue("instance", id)
         let rows = try context.commit(
             """
@@ -136,7 +138,9 @@ enum Instances {
         let (status, desired): (String, String) = (row.next(), row.next())
         guard status != "TERMINATING" else { throw APIError.conflict("The instance is being terminated") }
         if let wish = change.desired { try checkMove(from: status, desired: desired, to: wish) }
-        try context.record("instance.updated", id, ["name": .optional(change.name), "status": .optional(change.desired)])
+        let changed: JSON = ["name": .optional(change.name), "status": .optional(change.desired)]
+        try context.record("instance.updated", id, changed)
+        try context.emit("instance.updated", id, changed)
         try context.enqueue("instance", id)
         let rows = try context.commit(
             """
@@ -157,6 +161,7 @@ enum Instances {
             """)
         guard !rows.isEmpty else { throw APIError.notFound }
         try context.record("instance.deleted", id)
+        try context.emit("instance.terminating", id, ["status": "TERMINATING"])
         try context.enqueue("instance", id)
         return .message("Instance is being terminated")
     }

@@ -15,6 +15,17 @@ package enum SHA256 {
     package static func digest(_ text: String) -> [UInt8] { digest(Array(text.utf8)) }
 }
 
+package enum SHA1 {
+    /// The 20-byte digest of the text's UTF-8 (FIPS 180-4). For protocols that ask for it; it keeps no secrets.
+    package static func digest(_ text: String) -> [UInt8] {
+        let message = Array(text.utf8)
+        var out = [UInt8](repeating: 0, count: 20)
+        let done = EVP_Digest(message, message.count, &out, nil, EVP_sha1(), nil)
+        precondition(done == 1, "libcrypto has no SHA-1")
+        return out
+    }
+}
+
 package enum HMAC {
     /// The 32-byte HMAC-SHA256 (RFC 2104); the key may have any length.
     package static func sha256(key: [UInt8], _ message: [UInt8]) -> [UInt8] {

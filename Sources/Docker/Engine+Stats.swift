@@ -1,5 +1,5 @@
 // What a container uses. Processor percent needs two readings: the engine takes a second for that, or the caller brings an earlier one.
-import HTTP
+package import HTTP
 
 package struct ContainerStats: Sendable, Equatable {
     /// 100 is one core, busy all the time; `nil` without two readings.
@@ -30,6 +30,14 @@ extension Engine {
 }
 
 extension ContainerStats {
+    /// As answers and events show it.
+    package var json: JSON {
+        [
+            "cpu_percent": cpuPercent.map(JSON.double) ?? .null, "memory_bytes": .int(memoryUsed), "memory_limit_bytes": .int(memoryLimit),
+            "pids": .int(pids), "network_received_bytes": .int(networkReceived), "network_sent_bytes": .int(networkSent),
+        ]
+    }
+
     init(_ json: JSON, since earlier: ContainerStats?) {
         let memory = json["memory_stats"]
         let cache = memory?["stats"]?["inactive_file"]?.int ?? memory?["stats"]?["total_inactive_file"]?.int ?? 0

@@ -34,6 +34,35 @@ package enum Child {
         }
     }
 
+    /// The same for a pool that speaks something else than FastCGI.
+    ///
+    /// - Parameter start: gets the listening descriptor, and returns at once with what drains: that may take the pool's `drainSeconds`.
+    package static func serve(
+        pool: Pool, log: @escaping @Sendable (PoolEvent) -> Void, start: (_ listener: Int32) throws -> () -> Void
+    ) -> Never {
+        do {
+            try prepare(pool)
+            let drain = try start(Inherited.listener)
+            reportReady()
+            awaitDismissal()
+            drain()
+            log(.drained(pool: pool.name))
+            _exit(0)
+        } catch {
+            log(.childFailed(pool: pool.name, reason: "\(error)"))
+            _exit(1)
+        }
+    }
+
+    /// Tells the master that this child serves.
+    static func reportReady() {
+        var byte: UInt8 = 1
+        let count = write(Inherited.readiness, &byte, 1)
+        close(Inherited.readiness)
+        // Nobody at the other end: the master died before we could ask to be told.
+        if count != 1 { kill(getpid(), SIGTERM) }
+    }
+
     private static func prepare(_ pool: Pool) throws(PoolError) {
         for descriptor in [Inherited.listener, Inherited.readiness] {
             guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0 else {

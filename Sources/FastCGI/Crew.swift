@@ -67,20 +67,12 @@ final class Crew: Sendable {
     private func handler() -> (Request) -> Response {
         do {
             let handler = try makeHandler()
-            if ready.add(1, ordering: .sequentiallyConsistent).newValue == pool.threads { reportReady() }
+            if ready.add(1, ordering: .sequentiallyConsistent).newValue == pool.threads { Child.reportReady() }
             return handler
         } catch {
             log(.childFailed(pool: pool.name, reason: "no handler: \(error)"))
             _exit(1)
         }
-    }
-
-    private func reportReady() {
-        var byte: UInt8 = 1
-        let count = write(Inherited.readiness, &byte, 1)
-        close(Inherited.readiness)
-        // Nobody at the other end: the master died before we could ask to be told.
-        if count != 1 { kill(getpid(), SIGTERM) }
     }
 
     private func acceptAll(with handler: (Request) -> Response) {

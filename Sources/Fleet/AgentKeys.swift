@@ -71,7 +71,7 @@ enum AgentKeys {
         let rows = try context.query("delete from api_keys where id = \(id) and kind = 'agent' returning name")
         guard let name = rows.scalar(String.self) else { throw APIError.notFound }
         try context.record("key.revoked", id, ["name": .string(name)])
-        try context.wakeRealtime("sockets")
+        try context.wakeSockets()
         return .message("API key revoked")
     }
 }

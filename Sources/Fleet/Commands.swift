@@ -1,5 +1,5 @@
-// /api/v1/commands/:server_id: a command for the server's agent, and its answer. The row is the truth: thecloud-cron hands it to the agent's
-// socket, the agent's answer settles it, and the request waits for that without a connection. Table: commands.
+// /api/v1/commands/:server_id: a command for the server's agent, and its answer. The row is the truth: it is ordered at the home of the
+// agent's socket, the agent's answer settles it, and the request waits for that without a connection. Tables: commands, socket_orders.
 import API
 import HTTP
 import Identity
@@ -44,7 +44,8 @@ enum Commands {
         let owner = try context.principal.ownerID
         try context.record("command.sent", id, ["server_id": .string(server.description)])
         try context.send("insert into commands (id, server_id, command) values (\(id), \(server), \(command))")
-        try context.wakeRealtime()
+        guard let home: String = try context.query("select order_command(\(id))").scalar() else { throw offline }
+        try context.wakeSockets(of: home)
         let outcome = try OwnerSlots.answers.hold(for: owner, limit: context.config.quota.engineWaits) {
             try context.wait(for: id, seconds: seconds) { () -> Outcome? in
                 let rows = try context.commit("select state, output, exit_code, duration_ms from commands where id = \(id)")

@@ -70,6 +70,7 @@ enum Servers {
         let draft = try Draft(context.fields())
         let id = context.newID()
         try context.record("server.created", id, ["name": .string(draft.name)])
+        try context.emit("server.created", id, ["name": .string(draft.name), "host": .string(draft.host)])
         let rows = try context.commit(
             """
             insert into servers (id, name, host, port) values (\(id), \(draft.name), \(draft.host), \(draft.port)::int) returning \(columns)
@@ -99,6 +100,7 @@ enum Servers {
             """)
         guard let row = rows.first else { throw APIError.notFound }
         try context.record("server.updated", id)
+        try context.emit("server.updated", id, ["name": .optional(change.name), "host": .optional(change.host)])
         return .json(json(row))
     }
 
@@ -107,7 +109,8 @@ enum Servers {
         let id = try context.id()
         guard try context.query("delete from servers where id = \(id)").affected == 1 else { throw APIError.notFound }
         try context.record("server.deleted", id)
-        try context.wakeRealtime("sockets")
+        try context.emit("server.deleted", id, [:])
+        try context.wakeSockets()
         return .message("Server deleted")
     }
 }

@@ -26,21 +26,26 @@ struct Channels {
 
     /// - Throws: `OutboundError` when nginx does not take it.
     func publish(_ message: JSON, to channel: String) throws -> Receipt {
-        try ask("POST", channel, message.bytes, accepting: [200, 201, 202]) ?? Receipt(subscribers: 0, messageID: nil)
+        try ask("POST", "channels/\(channel)", message.bytes, accepting: [200, 201, 202]) ?? Receipt(subscribers: 0, messageID: nil)
+    }
+
+    /// Publishes to a channel that remembers the newest message only, so that it never pushes others out.
+    func publishLatest(_ message: JSON, to channel: String) throws {
+        _ = try ask("POST", "latest/\(channel)", message.bytes, accepting: [200, 201, 202])
     }
 
     /// Ends a channel and closes its sockets.
     /// - Returns: how many there were.
-    func close(_ channel: String) throws -> Int { try ask("DELETE", channel, nil, accepting: [200])?.subscribers ?? 0 }
+    func close(_ channel: String) throws -> Int { try ask("DELETE", "channels/\(channel)", nil, accepting: [200])?.subscribers ?? 0 }
 
     /// How many sockets a channel has now.
-    func subscribers(of channel: String) throws -> Int { try ask("GET", channel, nil, accepting: [200])?.subscribers ?? 0 }
+    func subscribers(of channel: String) throws -> Int { try ask("GET", "channels/\(channel)", nil, accepting: [200])?.subscribers ?? 0 }
 
     /// - Returns: `nil` where there is no such channel.
-    private func ask(_ method: String, _ channel: String, _ body: [UInt8]?, accepting statuses: Set<Int>) throws -> Receipt? {
+    private func ask(_ method: String, _ path: String, _ body: [UInt8]?, accepting statuses: Set<Int>) throws -> Receipt? {
         let answer = try client.send(
             OutboundRequest(
-                method: method, url: "http://nginx/channels/\(channel)",
+                method: method, url: "http://nginx/\(path)",
                 headers: [("Accept", "text/json"), ("Content-Type", "application/json")],
                 body: body, timeout: 5000, unixSocket: socket))
         guard answer.status != 404 else { return nil }

@@ -53,7 +53,10 @@ package final class Cron: Sendable {
         let realtime = WorkerThread { [self] in
             if let bench = bench() { Realtime(bench: bench, isStopping: isStopping).run() }
         }
-        return lanes + [watch, realtime, WorkerThread { [self] in tidy() }]
+        let metrics = WorkerThread { [self] in
+            if let bench = bench() { InstanceMetrics(bench: bench, isStopping: isStopping).run() }
+        }
+        return lanes + [watch, realtime, metrics, WorkerThread { [self] in tidy() }]
     }
 
     /// Goes on until the last job at hand is finished.

@@ -60,7 +60,14 @@ struct InstanceConvergence {
         let wish = Wish(row)
         if wish.desired == "DELETED" {
             try removeContainer()
-            _ = try bench.connection.begin().commit("delete from instances where id = \(id) and desired = 'DELETED'")
+            let transaction = try bench.connection.begin()
+            transaction.notify("events")
+            _ = try transaction.commit(
+                """
+                with gone as (delete from instances where id = \(id) and desired = 'DELETED' returning owner_id, id, name)
+                insert into events (id, owner_id, type, resource_id, data)
+                select \(bench.newID()), owner_id, 'instance.deleted', id, jsonb_build_object('name', name) from gone
+                """)
             try Networks(bench: bench).removeIfUnused(of: wish.owner)
             return .done
         }
@@ -260,11 +267,18 @@ struct InstanceConvergence {
 
     /// Writes what is, unless the wish has changed since it was read (then this job runs again anyway).
     private func report(_ status: String, reason: String?, _ wish: Wish, address: String? = nil) throws {
-        _ = try bench.connection.begin().commit(
+        let transaction = try bench.connection.begin()
+        transaction.notify("events")
+        _ = try transaction.commit(
             """
-            update instances set status = \(status), status_reason = \(reason), private_ip = \(address)::inet, updated_at = now()
-            where id = \(id) and desired = \(wish.desired)
-            and (status, status_reason, private_ip) is distinct from (\(status), \(reason), \(address)::inet)
+            with changed as (
+                update instances set status = \(status), status_reason = \(reason), private_ip = \(address)::inet, updated_at = now()
+                where id = \(id) and desired = \(wish.desired)
+                and (status, status_reason, private_ip) is distinct from (\(status), \(reason), \(address)::inet)
+                returning owner_id, id, name)
+            insert into events (id, owner_id, type, resource_id, data)
+            select \(bench.newID()), owner_id, \("instance." + status.lowercased()), id,
+            jsonb_build_object('name', name, 'status', \(status)::text, 'status_reason', \(reason)::text, 'private_ip', \(address)::text) from changed
             """)
     }
 }

@@ -1,6 +1,6 @@
-// The thread that tells sockets: events as they are committed, commands for agents, reports for those who watch; and that closes
-// the sockets whose credential has ended. It is woken by notifications and looks by itself every half second.
-// Tables: events, commands, server_metrics, sockets. Any number of processes may run it: rows are claimed with their locks.
+// The thread that tells sockets of events as they are committed: those of GET /ws through nginx's channels, those of Chat by orders to
+// their homes; and that closes sockets of GET /ws whose credential has ended. It is woken by notifications and looks by itself every
+// half second. Tables: events, sockets, socket_orders. Any number of processes may run it: rows are claimed with their locks.
 import API
 import Glibc
 import HTTP
@@ -22,13 +22,10 @@ struct Realtime {
     func run() {
         let listener = Listener(url: bench.config.databaseURL, channel: "events")
         let sockets = SocketKeeping(connection: bench.connection, channels: channels)
-        let watchers = MetricsWatch(connection: bench.connection, channels: channels)
         while !isStopping() {
             do {
                 let isMore = try fanOut() || (try publish())
-                try sendCommands()
                 try sockets.closeEnded()
-                try watchers.report()
                 if !isMore { listener.wait(milliseconds: 500) }
             } catch {
                 if !isStopping() { Event.trouble("telling sockets is interrupted: \(error)").log() }
@@ -95,37 +92,20 @@ struct Realtime {
         for var row in rows {
             let event = Told(&row)
             let receipt = try channels.publish(event.message, to: Channels.of(owner: event.owner, kind: event.type.prefix { $0 != "." }))
-            for socket in row.next([String].self) { _ = try channels.publish(event.message, to: Channels.of(socket: socket)) }
+            let sockets: [String] = row.next()
+            if !sockets.isEmpty {
+                try transaction.send(
+                    """
+                    insert into socket_orders (home, socket_id, body) select left(s, 16), s, \(event.message.text) from unnest(\(sockets)::text[]) s
+                    """)
+                for home in Set(sockets.map { String($0.prefix(16)) }) { transaction.notify(SocketDesk.channel, home) }
+            }
             try transaction.send(
                 """
-                update events set is_published = true, message_id = \(receipt.messageID) where owner_id = \(event.owner) and id = \(event.id)
+                update events set is_published = true, message_id = \(receipt.messageID), published_no = nextval('events_published_no') where owner_id = \(event.owner) and id = \(event.id)
                 """)
         }
         try transaction.commit()
         return rows.count == Self.batch
-    }
-
-    /// Hands each command to the newest of its server's agents that is still there.
-    private func sendCommands() throws {
-        let transaction = try bench.connection.begin()
-        let rows = try transaction.query(
-            """
-            select c.id, c.owner_id, c.command, array(
-                select s.id from sockets s where s.kind = 'agent' and s.owner_id = c.owner_id and s.server_id = c.server_id and s.closes_at is null
-                order by s.opened_at desc)
-            from commands c where c.state = 'PENDING' order by c.created_at limit \(Self.batch) for update of c skip locked
-            """)
-        for var row in rows {
-            let (id, owner, command): (ID, ID, String) = (row.next(), row.next(), row.next())
-            let message: JSON = ["type": "command", "command_id": .string(id.description), "command": .string(command)]
-            let isTaken = try row.next([String].self).contains {
-                try channels.publish(message, to: Channels.of(socket: $0)).subscribers > 0
-            }
-            try transaction.send(
-                "update commands set state = \(isTaken ? "SENT" : "OFFLINE") where owner_id = \(owner) and id = \(id) and state = 'PENDING'"
-            )
-            if !isTaken { transaction.notify("answers", id.description) }
-        }
-        try transaction.commit()
     }
 }

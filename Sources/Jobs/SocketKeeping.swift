@@ -1,5 +1,5 @@
-// Closes the sockets that must end: those that have not said who they are in time, and those whose credential was revoked, has expired or
-// lost its role. Also forgets the rows of sockets that went away by themselves. Table: sockets.
+// Closes the sockets of GET /ws whose credential was revoked, has expired or idled too long, by ending their channels at nginx. Also
+// forgets the rows of those that went away by themselves. Table: sockets.
 import HTTP
 import Postgres
 
@@ -15,7 +15,7 @@ final class SocketKeeping {
 
     /// A young socket may be about to subscribe just after its channel was ended: its row stays, and it is ended again, until it is old enough.
     func closeEnded() throws {
-        for var row in try connection.begin().commit("select id from sockets_to_close()") {
+        for var row in try connection.begin().commit("select id from sockets_to_close(null)") {
             let id: String = row.next()
             let count = try channels.close(Channels.of(socket: id))
             _ = try connection.begin().commit(
@@ -27,7 +27,7 @@ final class SocketKeeping {
     /// Once in half a minute, because nobody tells that a socket has gone.
     private func forgetGone() throws {
         nextRound = .now + .seconds(30)
-        let rows = try connection.begin().commit("select id from sockets where opened_at < now() - interval '15 seconds'")
+        let rows = try connection.begin().commit("select id from sockets where kind = 'live' and opened_at < now() - interval '15 seconds'")
         let gone = try rows.map { row in
             var row = row
             return row.next(String.self)

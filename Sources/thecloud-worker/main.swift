@@ -21,6 +21,7 @@ do {
         exit(0)
     }
     let config = try Config(ProcessInfo.processInfo.environment)
+    if Array(arguments) == ["--child", "sockets"] { config.serveSockets(dispatcher, log: PoolEvent.log) }
     if arguments.first == "--child", let pool = config.pools.first(where: { $0.pool.rawValue == arguments.last }) {
         Child.serve(pool: pool.fastCGI(config), log: PoolEvent.log) {
             let engine = pool.pool == .long ? Engine(host: config.dockerHost) : nil
@@ -29,7 +30,9 @@ do {
         }
     }
     Event.started(program: "thecloud-worker").log()
-    exit(try Master.run(pools: config.pools.map { $0.fastCGI(config) }, arguments: { ["--child", $0.name] }, log: PoolEvent.log))
+    exit(
+        try Master.run(
+            pools: config.pools.map { $0.fastCGI(config) } + [config.socketPool], arguments: { ["--child", $0.name] }, log: PoolEvent.log))
 } catch {
     quit("thecloud-worker", because: error)
 }

@@ -95,7 +95,7 @@ import Testing
         }
         #expect(refused?.status == 401)
         let body = try JSON(parsing: Array((refused?.body ?? "").utf8))
-        #expect(body["error_code"] == "INVALID_CREDENTIALS")
+        #expect(body["error_code"] == "INVALID_TOKEN")
         let plain = try visitor.call("GET", "/api/v1/agents/ws")
         #expect(plain.status == 426 && plain.json["error_code"] == "UPGRADE_REQUIRED")
         for path in ["/_sockets/agent", "/_sockets/open", "/_sockets/message"] {

@@ -141,7 +141,8 @@ struct FleetTests {
         #expect(call(.delete, "/api/v1/api-keys/\(try #require(key))").status == 200)
         #expect(agent.say(agent.report)["type"] == "error")
         #expect(try cloud.admin("select count(*) from server_metrics where server_id = \(agent.server)::uuid").scalar() == 0)
-        #expect(try cloud.admin("select count(*) from sockets_to_close() where id = \(agent.socket)").scalar() == 1)
+        #expect(
+            try cloud.admin("select count(*) from sockets_to_close(left(\(agent.socket), 16)) where id = \(agent.socket)").scalar() == 1)
         let deleted = try Agent(cloud, owner)
         #expect(call(.delete, "/api/v1/servers/\(deleted.server)").status == 200)
         #expect(deleted.say(deleted.report)["type"] == "error")
@@ -154,7 +155,7 @@ struct FleetTests {
             guard let cloud = try? TestCloud() else { return }
             var command: String?
             while command == nil {
-                command = try? cloud.admin("select id::text from commands where owner_id = \(id)::uuid and state = 'PENDING'").scalar()
+                command = try? cloud.admin("select id::text from commands where owner_id = \(id)::uuid and state = 'SENT'").scalar()
             }
             let answer: JSON = [
                 "type": "command_response", "command_id": .optional(command), "output": "up 3 days\n", "exit_code": 0, "duration_ms": 12,
@@ -180,13 +181,15 @@ struct FleetTests {
             call(.post, path, ["command": "uptime", "timeout": 1]), 504, error: "timed_out", "TIMED_OUT",
             "The agent did not answer within 1 s")
         #expect(call(.post, path, ["command": "", "timeout": 31]).badFields == ["command", "timeout"])
+        let ordered = try cloud.admin("select body from socket_orders where socket_id = \(agent.socket)").scalar(String.self) ?? ""
+        #expect(ordered.wholeMatch(of: /\{"type":"command","command_id":"[0-9a-f-]{36}","command":"uptime"\}/) != nil, "\(ordered)")
         try cloud.admin("update servers set last_seen_at = now() - interval '1 minute' where id = \(agent.server)::uuid")
         expect(call(.post, path, ["command": "uptime"]), 409, error: "conflict", "CONFLICT", "The server is offline")
         // A late answer settles the row, and nobody else's command can be answered.
         let command = try cloud.admin("select id::text from commands where server_id = \(agent.server)::uuid").scalar(String.self)
         let answer: JSON = ["type": "command_response", "command_id": .optional(command), "output": "x", "exit_code": 1]
         #expect(try Agent(cloud, owner).say(answer).status == 204)
-        #expect(call(.get, path)["data"]?[0]?["state"] == "PENDING")
+        #expect(call(.get, path)["data"]?[0]?["state"] == "SENT")
         #expect(agent.say(answer).status == 204)
         #expect(call(.get, path)["data"]?[0]?["state"] == "DONE")
     }
@@ -272,6 +275,8 @@ private struct Agent {
         key = try #require(made["key"]?.string, "\(made)")
         #expect(cloud.call(.post, "/_sockets/agent/open", socket: socket).status == 204)
         hello = cloud.call(.post, "/_sockets/agent", json: ["type": "auth", "api_key": .string(key)], socket: socket)
+        // The process that would hold the socket.
+        try cloud.admin("insert into socket_homes (home, seen_at) values (\(String(socket.prefix(16))), now() + interval '1 hour')")
     }
 
     static func newServer(_ cloud: TestCloud, _ owner: Owner) throws -> String {
@@ -280,7 +285,7 @@ private struct Agent {
     }
 
     /// An id as nginx gives its requests.
-    static func newSocket() -> String { ID(at: .now()).description.replacing("-", with: "") }
+    static func newSocket() -> String { (0..<32).map { _ in String("0123456789abcdef".randomElement() ?? "0") }.joined() }
 
     func say(_ message: JSON) -> Answer { cloud.call(.post, "/_sockets/agent", json: message, socket: socket) }
     func say(text: String) -> Answer { cloud.call(.post, "/_sockets/agent", text: text, socket: socket) }
