@@ -68,6 +68,6 @@ let package = Package(
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
-        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound"], exclude: ["Clients"]),
+        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "TestSupport"], exclude: ["Clients"]),
     ]
 )

@@ -18,7 +18,7 @@ enum GatewayRoutes {
 
     private static let columns: SQL =
         """
-        id, name, prefix, target, strip_prefix, methods, (select g.id from gateways g), status, status_reason, created_at, updated_at
+        id, name, prefix, target, strip_prefix, methods, (select g.id from gateways g) as gateway, status, status_reason, created_at, updated_at
         """
 
     private static func write(_ row: Row, to out: inout JSONWriter, base: String) {
