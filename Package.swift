@@ -44,7 +44,7 @@ let package = Package(
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
-        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API"]),
+        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API", "Outbound"]),
         library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Chat", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Outbound"]),
@@ -73,6 +73,6 @@ let package = Package(
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
-        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound"], exclude: ["Clients"]),
+        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "TestSupport"], exclude: ["Clients"]),
     ]
 )

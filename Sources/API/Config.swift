@@ -50,6 +50,7 @@ package struct Config: Sendable {
         /// Requests that wait for the engine at once, in one child.
         package var engineWaits: Int
         package var webhooks: Int
+        package var routes: Int
         /// Of one client of Chat.
         package var members: Int
         package var rooms: Int
@@ -137,6 +138,7 @@ package struct Config: Sendable {
             memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000),
             engineWaits: settings.number("THECLOUD_QUOTA_ENGINE_WAITS", default: 8, 1...1024),
             webhooks: settings.number("THECLOUD_QUOTA_WEBHOOKS", default: 50, 0...10000),
+            routes: settings.number("THECLOUD_QUOTA_ROUTES", default: 100, 0...10000),
             members: settings.number("THECLOUD_QUOTA_MEMBERS", default: 100_000, 0...10_000_000),
             rooms: settings.number("THECLOUD_QUOTA_ROOMS", default: 10_000, 0...1_000_000),
             notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000))

@@ -9,7 +9,7 @@ extension Context {
     /// - Throws: `internalFailure` elsewhere.
     package var socketID: String {
         get throws(APIError) {
-            guard let id = request.socketID else { throw .internalFailure(cause: "\(route.path) is asked for no socket") }
+            guard let id = request.internalSubject else { throw .internalFailure(cause: "\(route.path) is asked for no socket") }
             return id
         }
     }

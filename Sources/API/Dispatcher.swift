@@ -49,7 +49,7 @@ package struct Dispatcher: Sendable {
     /// - Returns: no route for a CORS preflight on a path that exists.
     private func match(_ request: Request) throws(APIError) -> (Route?, [String: String]) {
         switch router.match(request.method, request.path) {
-        case .found(let route, _) where route.isInternal != (request.socketID != nil): throw .routeNotFound
+        case .found(let route, _) where route.isInternal != (request.internalSubject != nil): throw .routeNotFound
         case .found(let route, let parameters): return (route, parameters)
         case .methodNotAllowed(_) where request.path.hasPrefix(Route.internalPrefix): throw .routeNotFound
         case .methodNotAllowed(let allowed):

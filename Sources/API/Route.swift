@@ -73,7 +73,7 @@ package struct Route: Sendable {
     package let bodyLimit: Int
     package let handler: Handler
     package let source: String
-    /// Only for what nginx itself asks about WebSockets (nginx/snippets/sockets.conf); for clients there is no such path.
+    /// Only for what nginx itself asks (nginx/snippets/sockets.conf, gateway.conf); for clients there is no such path.
     package private(set) var isInternal = false
     /// Whose words its refusals use.
     package var surface = Surface.cloud
@@ -131,8 +131,13 @@ package struct Route: Sendable {
         Route(.delete, path, access, pool, .none, isIdempotent: false, handler, "\(file):\(line)")
     }
 
-    /// What nginx asks when a WebSocket opens: 2xx lets it, 401 and 403 refuse it before the upgrade. `Request.socketID` tells which.
+    /// What nginx asks when a WebSocket opens: 2xx lets it, 401 and 403 refuse it before the upgrade.
     package static func opening(_ path: String, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line) -> Route {
+        question(path, handler, file: file, line: line)
+    }
+
+    /// What nginx asks about a request before it goes on with it: 2xx lets it, 401 and 403 refuse it. `Request.internalSubject` tells which.
+    package static func question(_ path: String, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line) -> Route {
         var route = Route(.post, path, .anyone, .api, .none, isIdempotent: false, handler, "\(file):\(line)")
         route.isInternal = true
         return route

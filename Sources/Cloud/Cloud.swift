@@ -3,5 +3,7 @@
 package import API
 
 package enum CloudSurface {
-    package static let routes: [Route] = Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Live.routes
+    package static let routes: [Route] =
+        Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Live.routes
+        + GatewayRoutes.routes + GatewayTraffic.routes
 }

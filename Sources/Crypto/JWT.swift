@@ -38,13 +38,7 @@ package struct JWT: Equatable, Sendable {
     /// Reads a token that `signed(by:)` made and that is good at the time given; `nil` for any other text.
     /// - Parameter now: Unix time in seconds.
     package init?(_ text: String, signedBy key: MACKey, now: Int) {
-        guard text.utf8.count <= Self.sizeLimit else { return nil }
-        let segments = text.utf8.split(separator: UInt8(ascii: "."), maxSplits: 3, omittingEmptySubsequences: false)
-        guard segments.count == 3, segments[0].elementsEqual(Self.header.utf8) else { return nil }
-        guard let mac = Base64.url.decode(Substring(segments[2])), let payload = Base64.url.decode(Substring(segments[1])) else {
-            return nil
-        }
-        guard key.verify(mac, of: Array(text.utf8.prefix(Self.header.utf8.count + 1 + segments[1].count))) else { return nil }
+        guard let payload = Self.payload(of: text, signedBy: key) else { return nil }
         var claims = Claims(rest: payload[...])
         guard claims.skip(#"{"iss":"thecloud","aud":"thecloud-api","sub":""#), let account = claims.id(),
             claims.skip(#"","sid":""#), let session = claims.id(), claims.skip(#"","typ":"access","iat":"#), let issuedAt = claims.number(),
@@ -53,6 +47,19 @@ package struct JWT: Equatable, Sendable {
         else { return nil }
         guard issuedAt == notBefore, expiry == issuedAt + Self.lifetime, issuedAt <= now + Self.skew, now < expiry else { return nil }
         self.init(account: account, session: session, issuedAt: issuedAt)
+    }
+
+    /// Whether the key has signed it, whatever it says and however old it is.
+    package static func isSigned(_ text: String, by key: MACKey) -> Bool { payload(of: text, signedBy: key) != nil }
+
+    private static func payload(of text: String, signedBy key: MACKey) -> [UInt8]? {
+        guard text.utf8.count <= sizeLimit else { return nil }
+        let segments = text.utf8.split(separator: UInt8(ascii: "."), maxSplits: 3, omittingEmptySubsequences: false)
+        guard segments.count == 3, segments[0].elementsEqual(header.utf8) else { return nil }
+        guard let mac = Base64.url.decode(Substring(segments[2])), let payload = Base64.url.decode(Substring(segments[1])) else {
+            return nil
+        }
+        return key.verify(mac, of: Array(text.utf8.prefix(header.utf8.count + 1 + segments[1].count))) ? payload : nil
     }
 
     /// A payload, read from left to right.

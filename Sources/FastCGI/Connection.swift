@@ -73,7 +73,7 @@ struct Connection: ~Copyable {
         let body = readBody(parameters.contentLength, connection)
         var request = Request(
             method: parameters.method, path: parameters.path, query: parameters.query, headers: parameters.headers,
-            remoteAddress: parameters.remoteAddress, requestID: parameters.requestID, socketID: parameters.socketID)
+            remoteAddress: parameters.remoteAddress, requestID: parameters.requestID, internalSubject: parameters.internalSubject)
         request.body = body
         let response = handler(request)
 

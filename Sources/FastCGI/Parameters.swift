@@ -15,7 +15,7 @@ struct Parameters {
     private(set) var query = ""
     private(set) var remoteAddress = ""
     private(set) var requestID = ""
-    private(set) var socketID: String?
+    private(set) var internalSubject: String?
     private(set) var contentLength = ContentLength.bytes(0)
     private(set) var headers = Headers()
 
@@ -41,7 +41,6 @@ struct Parameters {
 
     private mutating func take(_ name: UnsafeRawPointer, _ length: Int, _ value: UnsafeRawBufferPointer) {
         switch length {
-        case 9 where Self.equal(name, length, "SOCKET_ID"): if !value.isEmpty { socketID = Self.text(value) }
         case 10 where Self.equal(name, length, "REQUEST_ID"): if Self.isSane(value) { requestID = Self.text(value) }
         case 11 where Self.equal(name, length, "REMOTE_ADDR"): remoteAddress = Self.text(value)
         case 12 where Self.equal(name, length, "DOCUMENT_URI"): path = Self.text(value)
@@ -49,6 +48,7 @@ struct Parameters {
         case 12 where Self.equal(name, length, "CONTENT_TYPE"): if !value.isEmpty { headers.append("content-type", Self.text(value)) }
         case 14 where Self.equal(name, length, "REQUEST_METHOD"): method = Method(rawValue: Self.text(value))
         case 14 where Self.equal(name, length, "CONTENT_LENGTH"): contentLength = Self.number(value)
+        case 16 where Self.equal(name, length, "INTERNAL_SUBJECT"): if !value.isEmpty { internalSubject = Self.text(value) }
         default: break
         }
     }

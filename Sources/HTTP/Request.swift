@@ -35,6 +35,9 @@ package struct Headers: Sendable {
         for field in fields where field.name == name { return field.value }
         return nil
     }
+
+    /// All values of a header whose lower-case name is given.
+    package func values(_ name: String) -> [String] { fields.filter { $0.name == name }.map(\.value) }
 }
 
 /// What came of the request's body.
@@ -57,12 +60,13 @@ package struct Request: Sendable {
     package var remoteAddress: String
     /// Made or sanitised by nginx: 1–64 characters of letters, digits and `-_.`.
     package var requestID: String
-    /// The WebSocket whose opening or message nginx brings, by its internal locations only; `nil` for requests of clients.
-    package var socketID: String?
+    /// What nginx itself asks about, by its internal locations only: the id of a WebSocket, the path of a request to the gateway;
+    /// `nil` for requests of clients.
+    package var internalSubject: String?
 
     package init(
         method: Method, path: String, query: String = "", headers: Headers = Headers(), body: Body = .bytes([]),
-        remoteAddress: String = "127.0.0.1", requestID: String = "", socketID: String? = nil
+        remoteAddress: String = "127.0.0.1", requestID: String = "", internalSubject: String? = nil
     ) {
         self.method = method
         self.path = path
@@ -71,7 +75,7 @@ package struct Request: Sendable {
         self.body = body
         self.remoteAddress = remoteAddress
         self.requestID = requestID
-        self.socketID = socketID
+        self.internalSubject = internalSubject
     }
 }
 

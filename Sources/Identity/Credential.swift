@@ -41,6 +41,14 @@ package enum Credential: Equatable, Sendable {
         try resolve(Headers(["authorization": "Bearer " + text]), by: resolvers, bench)
     }
 
+    /// Whether a value of `Authorization` carries a key or token of this installation, living or not: nobody else may see it.
+    package static func isOurs(_ authorization: String, _ keyring: Keyring) -> Bool {
+        let prefixes = [APIKey.prefix, MasterKey.prefix, ScopedKey.prefix, AgentKey.prefix]
+        return authorization.split(whereSeparator: { $0.isWhitespace || $0 == "," }).contains { word in
+            prefixes.contains(where: word.hasPrefix) || JWT.isSigned(String(word), by: keyring.jwt)
+        }
+    }
+
     /// The statement that finds it, checks it and sets what row-level security reads; see sql/0002_identity.sql and 0004_sessions.sql.
     package func authentication(for permission: Permission?, address: String) -> SQL {
         switch self {

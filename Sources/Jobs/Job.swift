@@ -16,13 +16,14 @@ package struct Workbench {
 package struct Job: Sendable {
     /// Kinds of one lane share its threads, so that slow kinds can't starve the others.
     package enum Lane: String, Sendable, CaseIterable {
-        case engine, mail, delivery
+        case engine, mail, delivery, resolving
 
         var threads: Int {
             switch self {
             case .engine: 4
             case .mail: 2
             case .delivery: 8
+            case .resolving: 4
             }
         }
     }
@@ -42,5 +43,5 @@ package struct Job: Sendable {
     let run: @Sendable (Workbench, _ subject: String) throws -> Outcome
 
     /// All kinds there are.
-    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, NotificationJob.job]
+    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, NotificationJob.job, GatewayTarget.job]
 }

@@ -29,7 +29,7 @@ package struct EgressRule: Sendable {
 
     /// The addresses that a target may be reached at, right now.
     /// - Throws: `forbidden` when one of them is refused, `unreachable` without any.
-    func addresses(of target: Target) throws(OutboundError) -> [CIDR] {
+    package func addresses(of target: Target) throws(OutboundError) -> [CIDR] {
         let found: [CIDR] =
             switch target.host {
             case .name(let name): resolve(name)

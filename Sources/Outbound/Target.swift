@@ -14,7 +14,10 @@ package struct Target: Sendable, Equatable {
     package let host: Host
     package let port: Int
     /// The host as it stands in the URL, brackets of IPv6 left out.
-    let hostText: String
+    package let hostText: String
+    package let isSecure: Bool
+    /// What follows host and port, as it stands in the URL: path, query, fragment.
+    package let rest: String
 
     /// Longest URL in bytes.
     package static let limit = 2048
@@ -32,13 +35,20 @@ package struct Target: Sendable, Equatable {
         guard bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") }) else {
             throw Malformed("must not have blanks, control characters, backslashes or letters beyond ASCII")
         }
-        let isSecure = text.lowercased().hasPrefix("https://")
+        isSecure = text.lowercased().hasPrefix("https://")
         guard isSecure || text.lowercased().hasPrefix("http://") else { throw Malformed("must be an absolute http or https URL") }
         let authority = text.dropFirst(isSecure ? 8 : 7).prefix { !"/?#".contains($0) }
         guard !authority.contains("@") else { throw Malformed("must not carry a user name or password") }
         (hostText, port) = try Self.split(authority, isSecure ? 443 : 80)
         host = try Self.host(hostText, isBracketed: authority.hasPrefix("["))
+        rest = String(text.dropFirst((isSecure ? 8 : 7) + authority.count))
         url = text
+    }
+
+    /// What stands in `Host`: without the port where it is the scheme's own.
+    package var authority: String {
+        let name = hostText.contains(":") ? "[\(hostText)]" : hostText
+        return port == (isSecure ? 443 : 80) ? name : "\(name):\(port)"
     }
 
     private static func split(_ authority: Substring, _ usual: Int) throws(Malformed) -> (String, Int) {

@@ -68,7 +68,9 @@ package final class SocketServer: Sendable {
     package func handle(with handler: (Request) -> Response) -> Never {
         while true {
             arrived.wait()
-            guard let request = pending.withLock({ $0.isEmpty ? nil : $0.removeFirst() }), let socket = request.socketID else { continue }
+            guard let request = pending.withLock({ $0.isEmpty ? nil : $0.removeFirst() }), let socket = request.internalSubject else {
+                continue
+            }
             post(.answered(socket: socket, handler(request)))
         }
     }
@@ -196,7 +198,7 @@ extension SocketServer {
         peer.handshake = handshake
         peer.isBusy = true
         var request = handshake.request
-        request.socketID = peer.id
+        request.internalSubject = peer.id
         request.path += "/open"
         ask(request)
     }
@@ -214,7 +216,7 @@ extension SocketServer {
         guard !peer.isBusy, let session = peer.session, !session.inbox.isEmpty, let handshake = peer.handshake else { return }
         peer.isBusy = true
         var request = handshake.request
-        request.socketID = peer.id
+        request.internalSubject = peer.id
         request.headers = Headers(["content-type": "application/json"])
         request.query = Query("")
         request.body = .bytes(session.inbox.removeFirst())

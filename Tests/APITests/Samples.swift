@@ -104,6 +104,10 @@ enum Samples {
         case "POST /auth/keys/:id/rotate", "POST /auth/keys/:id/regenerate": return ["grace_seconds": 60]
         case "PUT /auth/users/:id/role": return ["role": "viewer"]
         case "POST /instances": return ["name": "web", "image": "nginx", "ports": "0:80"]
+        case "POST /routes", "PUT /routes/:id":
+            return [
+                "name": "auth-service", "prefix": "/auth", "target": "http://auth-service:8080", "strip_prefix": true, "methods": ["GET"],
+            ]
         case "PUT /instances/:id": return ["name": "web-2", "status": "STOPPED"]
         case "POST /api/v1/webhooks":
             return ["name": "Hook", "url": "https://hooks.example/in", "events": ["run.completed", "instance.*"]]
@@ -161,7 +165,8 @@ enum Samples {
         switch probe.name {
         // There is no such token.
         case "POST /auth/reset-password": 400
-        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /api/v1/servers",
+        case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /routes",
+            "POST /api/v1/servers",
             "POST /api/v1/runs", "POST /api/v1/webhooks", "POST /api/v1/api-keys", "POST /api/v1/clients", "POST /api/v1/users",
             "POST /api/v1/rooms", "POST /api/v1/messages", "POST /api/v1/notifications":
             201
@@ -196,6 +201,11 @@ enum Samples {
         case "/instances":
             let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
             let answer = cloud.call(.post, "/instances", key: owner.key, json: body)
+            return try #require(answer["data"]?["id"]?.string, "\(answer)")
+        case "/routes":
+            let name = "n" + TestCloud.newEmail().prefix(12)
+            let body: JSON = ["name": .string(name), "prefix": .string("/" + name), "target": "http://auth-service:8080"]
+            let answer = cloud.call(.post, "/routes", key: owner.key, json: body)
             return try #require(answer["data"]?["id"]?.string, "\(answer)")
         case "/api/v1/servers", "/api/v1/metrics", "/api/v1/commands": return try server(of: owner, cloud)
         case "/api/v1/api-keys":

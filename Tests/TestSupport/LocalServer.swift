@@ -30,9 +30,12 @@ package final class Peer {
 
     /// `false` when the other side is gone.
     @discardableResult
-    package func write(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        return send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
+    package func write(_ text: String) -> Bool { write(Array(text.utf8)) }
+
+    /// `false` when the other side is gone.
+    @discardableResult
+    package func write(_ bytes: [UInt8]) -> Bool {
+        send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
     }
 
     /// Blocks until the other side closes.

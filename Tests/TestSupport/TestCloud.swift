@@ -62,10 +62,11 @@ package final class TestCloud {
     ///   - json: the body; `text` and `body` are the ways to send what is no JSON.
     ///   - type: the body's media type.
     ///   - socket: the WebSocket about which nginx asks.
+    ///   - subject: anything else about which nginx asks.
     package func call(
         _ method: HTTP.Method, _ target: String, key: String? = nil, json: JSON? = nil, text: String? = nil, body: Body? = nil,
         type: String? = "application/json", headers: KeyValuePairs<String, String> = [:], from address: String = "192.0.2.1",
-        socket: String? = nil
+        socket: String? = nil, asking subject: String? = nil
     ) -> Answer {
         var fields = Headers(headers)
         if let key, key.hasPrefix(MasterKey.prefix) || key.hasPrefix(ScopedKey.prefix) {
@@ -79,7 +80,7 @@ package final class TestCloud {
         requests += 1
         let request = Request(
             method: method, path: String(halves[0]), query: halves.count > 1 ? String(halves[1]) : "", headers: fields,
-            body: body ?? .bytes(bytes ?? []), remoteAddress: address, requestID: "test-\(requests)", socketID: socket)
+            body: body ?? .bytes(bytes ?? []), remoteAddress: address, requestID: "test-\(requests)", internalSubject: socket ?? subject)
         var equipment = Equipment(config: config, connection: connection, engine: engine)
         equipment.now = { [unowned self] in tick() }
         var cause: String?
