@@ -139,6 +139,9 @@ extension Context {
     /// Wakes thecloud-cron's realtime thread once this transaction has taken effect.
     package func wakeRealtime(_ payload: String = "") throws { try transaction().notify("events", payload) }
 
+    /// Wakes those threads of thecloud-cron that see to cron jobs, once this transaction has taken effect.
+    package func wakeCron() throws { try transaction().notify("cron") }
+
     /// Wakes the requests that wait for something, once this transaction has taken effect.
     package func wakeWaiting(for id: ID) throws { try transaction().notify(Waiting.channel, id.description) }
 
