@@ -74,7 +74,7 @@ struct CronScheduler {
         _ = try transaction.commit(
             """
             with plan as (
-                select * from jsonb_to_recordset(\(JSON.array(jobs.map { plan($0, now) }))::jsonb)
+                select * from jsonb_to_recordset(\(plans(jobs, now))::jsonb)
                 as plan (owner_id uuid, job uuid, next timestamptz, run uuid, due timestamptz, status text, error text)
             ), moved as (
                 update cron_jobs j set next_run_at = plan.next, status = case when plan.next is null then 'PAUSED' else j.status end
@@ -97,8 +97,26 @@ struct CronScheduler {
         return true
     }
 
-    /// What becomes of a due job: its next due time, and a run.
-    private func plan(_ job: Job, _ now: Timestamp) -> JSON {
+    /// What becomes of all jobs with the same schedule that came due at the same time.
+    private enum Course {
+        case runs(next: Timestamp?, due: Timestamp?)
+        case missed(next: Timestamp?, latest: Timestamp)
+        case impossible(String)
+    }
+
+    /// Many jobs share a schedule: each is worked out once.
+    private func plans(_ jobs: [Job], _ now: Timestamp) -> JSON {
+        var known: [String: Course] = [:]
+        return .array(
+            jobs.map { job in
+                let key = "\(job.schedule)\n\(job.timezone)\n\(job.due.microseconds) \(job.runsOnceWhenMissed)"
+                let course = known[key] ?? course(job, now)
+                known[key] = course
+                return plan(job, course)
+            })
+    }
+
+    private func plan(_ job: Job, _ course: Course) -> JSON {
         func plan(next: Timestamp?, _ status: String, _ due: Timestamp?, _ error: String? = nil) -> JSON {
             [
                 "owner_id": .string(job.owner.description), "job": .string(job.id.description), "next": .optional(next?.description),
@@ -106,16 +124,24 @@ struct CronScheduler {
                 "error": .optional(error),
             ]
         }
+        return switch course {
+        case .runs(let next, let due): plan(next: next, "SCHEDULED", due)
+        case .missed(let next, let latest): plan(next: next, "MISSED", latest, "nothing ran the jobs at that time")
+        case .impossible(let why): plan(next: nil, "FAILED", job.due, why)
+        }
+    }
+
+    private func course(_ job: Job, _ now: Timestamp) -> Course {
         guard let schedule = try? CronSchedule(job.schedule), let zone = Zone.named(job.timezone) else {
-            return plan(next: nil, "FAILED", job.due, "the system does not know the time zone \(job.timezone) any more")
+            return .impossible("the system does not know the time zone \(job.timezone) any more")
         }
         let horizon = now.advanced(seconds: -Self.grace)
-        guard job.due <= horizon else { return plan(next: schedule.next(after: job.due, in: zone), "SCHEDULED", job.due) }
+        guard job.due <= horizon else { return .runs(next: schedule.next(after: job.due, in: zone), due: job.due) }
         // Nobody was there for it. What came due within the grace since then is on time, and stands for what was missed.
         let next = schedule.next(after: horizon, in: zone)
         let latest = schedule.latest(after: job.due, through: horizon, in: zone) ?? job.due
-        guard job.runsOnceWhenMissed else { return plan(next: next, "MISSED", latest, "nothing ran the jobs at that time") }
+        guard job.runsOnceWhenMissed else { return .missed(next: next, latest: latest) }
         let isOnTime = next.map { $0 <= now } ?? false
-        return plan(next: next, "SCHEDULED", isOnTime ? nil : latest)
+        return .runs(next: next, due: isOnTime ? nil : latest)
     }
 }

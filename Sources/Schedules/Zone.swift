@@ -47,9 +47,9 @@ package struct Zone: Sendable {
 
     /// The zone of an IANA name, in its exact spelling; `nil` where the system has none.
     package static func named(_ name: String) -> Zone? {
-        guard isName(name) else { return nil }
         let now = ContinuousClock.now
         if let present = known.withLock({ $0[name] }), now - present.since < memory { return present.zone }
+        guard isName(name) else { return nil }
         guard let data = try? Data(contentsOf: URL(filePath: "\(folder)/\(name)")), let zone = Zone(tzif: Array(data)) else { return nil }
         known.withLock { $0[name] = (zone, now) }
         return zone

@@ -35,6 +35,9 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 512
     daemon_threads = True
 
+    def handle_error(self, *_):
+        """Whoever asked was killed."""
+
 
 def dying(ledger, world):
     stack, seconds = world.main, max(world.seconds, 10)
