@@ -56,6 +56,7 @@ package struct Config: Sendable {
         package var rooms: Int
         /// Within 24 hours, of one client.
         package var notifications: Int
+        package var cronJobs: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -89,6 +90,8 @@ package struct Config: Sendable {
         package let notifications: Int
         /// Reports and commands of servers.
         package let metrics: Int
+        /// What became of cron jobs.
+        package let runs: Int
     }
 
     package struct Problems: Error, CustomStringConvertible {
@@ -141,7 +144,8 @@ package struct Config: Sendable {
             routes: settings.number("THECLOUD_QUOTA_ROUTES", default: 100, 0...10000),
             members: settings.number("THECLOUD_QUOTA_MEMBERS", default: 100_000, 0...10_000_000),
             rooms: settings.number("THECLOUD_QUOTA_ROOMS", default: 10_000, 0...1_000_000),
-            notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000))
+            notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000),
+            cronJobs: settings.number("THECLOUD_QUOTA_CRON", default: 1000, 0...1_000_000))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -163,7 +167,8 @@ package struct Config: Sendable {
             events: settings.number("THECLOUD_RETENTION_EVENTS", default: 7, 1...36500),
             deliveries: settings.number("THECLOUD_RETENTION_DELIVERIES", default: 30, 1...36500),
             notifications: settings.number("THECLOUD_RETENTION_NOTIFICATIONS", default: 30, 1...36500),
-            metrics: settings.number("THECLOUD_RETENTION_METRICS", default: 30, 1...36500))
+            metrics: settings.number("THECLOUD_RETENTION_METRICS", default: 30, 1...36500),
+            runs: settings.number("THECLOUD_RETENTION_RUNS", default: 30, 1...36500))
         keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
         guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
     }

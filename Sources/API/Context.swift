@@ -146,6 +146,9 @@ extension Context {
     /// Has a home of sockets look for what is to be said, once this transaction has taken effect.
     package func wakeSockets(of home: String) throws { try transaction().notify(SocketDesk.channel, home) }
 
+    /// Wakes those threads of thecloud-cron that see to cron jobs, once this transaction has taken effect.
+    package func wakeCron() throws { try transaction().notify("cron") }
+
     /// Wakes the requests that wait for something, once this transaction has taken effect.
     package func wakeWaiting(for id: ID) throws { try transaction().notify(Waiting.channel, id.description) }
 

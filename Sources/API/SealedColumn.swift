@@ -7,12 +7,14 @@ package enum SealedColumn: CaseIterable, Sendable {
     case instanceEnvironment
     case webhookSecret
     case clientSecret
+    case cronHeaders
 
     package var table: String {
         switch self {
         case .instanceEnvironment: "instances"
         case .webhookSecret: "webhooks"
         case .clientSecret: "clients"
+        case .cronHeaders: "cron_jobs"
         }
     }
 
@@ -24,6 +26,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .instanceEnvironment: "env_sealed"
         case .webhookSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
+        case .cronHeaders: "headers_sealed"
         }
     }
 
@@ -32,6 +35,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .instanceEnvironment: "instance.env \(id)"
         case .webhookSecret: "webhook.secret \(id)"
         case .clientSecret: "client.webhook_secret \(id)"
+        case .cronHeaders: "cron.headers \(id)"
         }
     }
 }

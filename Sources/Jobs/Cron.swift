@@ -56,7 +56,27 @@ package final class Cron: Sendable {
         let metrics = WorkerThread { [self] in
             if let bench = bench() { InstanceMetrics(bench: bench, isStopping: isStopping).run() }
         }
-        return lanes + [watch, realtime, metrics, WorkerThread { [self] in tidy() }]
+        return lanes + clock() + [watch, realtime, metrics, WorkerThread { [self] in tidy() }]
+    }
+
+    /// Those that see to cron jobs: what is due becomes runs, runs are sent, and both are woken by whoever changes something.
+    private func clock() -> [WorkerThread] {
+        let (scheduling, sending) = (Bell(), Bell())
+        let scheduler = WorkerThread { [self] in
+            if let bench = bench() { CronScheduler(bench: bench, dispatch: sending).run(waking: scheduling, isStopping: isStopping) }
+        }
+        let dispatcher = WorkerThread { [self] in
+            if let bench = bench() { CronDispatcher(bench: bench, bell: sending).run(isStopping: isStopping) }
+        }
+        let listener = WorkerThread { [self] in
+            let listener = Listener(url: config.databaseURL, channel: "cron")
+            while !stopping.load(ordering: .relaxed) {
+                if listener.wait(milliseconds: 1000) == [] { continue }
+                scheduling.ring()
+                sending.ring()
+            }
+        }
+        return [scheduler, dispatcher, listener]
     }
 
     /// Goes on until the last job at hand is finished.

@@ -29,6 +29,7 @@ struct Housekeeping {
         try clear("notifications", "created_at < now() - \(days.notifications)::int * interval '1 day'")
         try clear("server_metrics", "received_at < now() - \(days.metrics)::int * interval '1 day'")
         try clear("commands", "created_at < now() - \(days.metrics)::int * interval '1 day'")
+        try clear("cron_runs", "finished_at is not null and created_at < now() - \(days.runs)::int * interval '1 day'")
         for column in SealedColumn.allCases { try reseal(column) }
     }
 

@@ -15,7 +15,7 @@ struct WebhookAttempt {
     /// The whole attempt, in milliseconds.
     static let timeout = 15_000
     /// Bytes of an answer that are read at most, and kept of it.
-    private static let (answerLimit, excerptLimit) = (64 << 10, 1 << 10)
+    static let (answerLimit, excerptLimit) = (64 << 10, 1 << 10)
 
     enum Verdict: Equatable {
         case delivered
@@ -74,7 +74,7 @@ struct WebhookAttempt {
     }
 
     /// What PostgreSQL takes as text, cut between characters.
-    private static func excerpt(_ body: [UInt8]) -> String {
+    static func excerpt(_ body: [UInt8]) -> String {
         var text = String(decoding: body.prefix(excerptLimit).filter { $0 != 0 }, as: UTF8.self)
         while text.utf8.count > excerptLimit || body.count > excerptLimit && text.hasSuffix("\u{FFFD}") { text.removeLast() }
         return text

@@ -109,6 +109,12 @@ enum Samples {
                 "name": "auth-service", "prefix": "/auth", "target": "http://auth-service:8080", "strip_prefix": true, "methods": ["GET"],
             ]
         case "PUT /instances/:id": return ["name": "web-2", "status": "STOPPED"]
+        case "POST /cron", "PUT /cron/:id":
+            return [
+                "name": "nightly", "schedule": "0 3 * * 1-5", "timezone": "Europe/London", "target_url": "https://jobs.example/run",
+                "method": "PUT", "headers": ["Authorization": "Bearer x"], "timeout": 10, "retries": 2, "overlap": "forbid",
+                "missed": "run_once",
+            ]
         case "POST /api/v1/webhooks":
             return ["name": "Hook", "url": "https://hooks.example/in", "events": ["run.completed", "instance.*"]]
         case "PUT /api/v1/webhooks/:id":
@@ -168,8 +174,9 @@ enum Samples {
         case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /routes",
             "POST /api/v1/servers",
             "POST /api/v1/runs", "POST /api/v1/webhooks", "POST /api/v1/api-keys", "POST /api/v1/clients", "POST /api/v1/users",
-            "POST /api/v1/rooms", "POST /api/v1/messages", "POST /api/v1/notifications":
+            "POST /api/v1/rooms", "POST /api/v1/messages", "POST /api/v1/notifications", "POST /cron":
             201
+        case "POST /cron/:id/run": 202
         // It has no agent.
         case "POST /api/v1/commands/:server_id": 409
         // The engine of these tests never answers.
@@ -198,6 +205,12 @@ enum Samples {
                 values (\(id)::uuid, \(owner.id)::uuid, \(id)::uuid, \(id)::uuid, 'a.b', '{}')
                 """)
             return id
+        case "/cron":
+            let body: JSON = [
+                "name": .string("c" + TestCloud.newEmail().prefix(12)), "schedule": "@daily", "target_url": "http://my-service/cleanup",
+            ]
+            let answer = cloud.call(.post, "/cron", key: owner.key, json: body)
+            return try #require(answer["data"]?["id"]?.string, "\(answer)")
         case "/instances":
             let body: JSON = ["name": .string("n" + TestCloud.newEmail().prefix(12)), "image": "nginx", "instance_type": "nano"]
             let answer = cloud.call(.post, "/instances", key: owner.key, json: body)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import cron
 import plans
 from peers import KEY, KINDS, Peers
 from race import Refused, Runner, race
@@ -22,12 +23,12 @@ def options():
     parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
     parser.add_argument("--connections", type=int, default=16, help="how many clients at once (16)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="how many rows the plans are made for (1000000)")
-    parser.add_argument("--only", default="list,create,empty,pgbench,plans", help="list,create,empty,pgbench,plans")
+    parser.add_argument("--only", default="list,create,empty,pgbench,plans,cron", help="list,create,empty,pgbench,plans,cron")
     parser.add_argument("--peers", default=",".join(KINDS), help="c,go,php,fastapi,empty; c is always there")
     chosen = parser.parse_args()
     chosen.only, chosen.peers = chosen.only.split(","), chosen.peers.split(",")
     for name in chosen.only:
-        if name not in ("list", "create", "empty", "pgbench", "plans"):
+        if name not in ("list", "create", "empty", "pgbench", "plans", "cron"):
             parser.error(f"there is nothing called {name}")
     for name in chosen.peers:
         if name not in KINDS:
@@ -114,7 +115,10 @@ def main():
                 after = race(f"the list at {chosen.rows} rows (the peer's as before)", [ours(), theirs("c")], *measure)
                 growth = before[theirs("c").name] / after[theirs("c").name]
                 bad = plans.explain(stack, account, many, chosen.rows)
+            late = cron.race_the_clock(stack, many) if "cron" in chosen.only else None
             print()
+            if late is not None:
+                verdict(late < cron.BAR, f"{cron.JOBS} cron jobs due in one minute: the last is dispatched {late:.1f} s late (below {cron.BAR})")
             for name in rivals if lists else []:
                 ratio = lists[theirs(name).name]
                 verdict(name != "c" or ratio >= FLOOR, f"the list is {ratio:.2f} times as fast as {KINDS[name]}" + (f" (at least {FLOOR})" if name == "c" else ""))

@@ -193,8 +193,8 @@ class Stack:
         return done.stdout.strip()
 
     # Without a pipe: what is started keeps nothing of ours open.
-    def start(self, name):
-        script = f'set -euo pipefail; source "{SCRIPTS}/lib.sh"; load_settings; start_program {name} thecloud-{name}'
+    def start(self, name, program=None):
+        script = f'set -euo pipefail; source "{SCRIPTS}/lib.sh"; load_settings; start_program {name} thecloud-{program or name}'
         subprocess.run(
             ["bash", "-c", script], env=self.environment, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
