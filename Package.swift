@@ -41,7 +41,7 @@ let package = Package(
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
-        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Docker", "Identity", "API"]),
+        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity", "API"]),
         library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Chat", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Outbound"]),

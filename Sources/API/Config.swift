@@ -54,6 +54,11 @@ package struct Config: Sendable {
         package var rooms: Int
         /// Within 24 hours, of one client.
         package var notifications: Int
+        package var queues: Int
+        /// Requests that wait for messages at once, in one child.
+        package var polls: Int
+        package var topics: Int
+        package var subscriptions: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -61,6 +66,8 @@ package struct Config: Sendable {
         package let pool: Route.Pool
         package let children: Int
         package let threads: Int
+        /// Database connections that the threads of a child share; `nil`: each has its own.
+        package var connections: Int?
     }
 
     /// The OS users that processes become when they are started as root, and the group that may connect to the pools' sockets.
@@ -130,7 +137,11 @@ package struct Config: Sendable {
             webhooks: settings.number("THECLOUD_QUOTA_WEBHOOKS", default: 50, 0...10000),
             members: settings.number("THECLOUD_QUOTA_MEMBERS", default: 100_000, 0...10_000_000),
             rooms: settings.number("THECLOUD_QUOTA_ROOMS", default: 10_000, 0...1_000_000),
-            notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000))
+            notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000),
+            queues: settings.number("THECLOUD_QUOTA_QUEUES", default: 1000, 0...1_000_000),
+            polls: settings.number("THECLOUD_QUOTA_POLLS", default: 64, 1...1024),
+            topics: settings.number("THECLOUD_QUOTA_TOPICS", default: 1000, 0...1_000_000),
+            subscriptions: settings.number("THECLOUD_QUOTA_SUBSCRIPTIONS", default: 1000, 0...1_000_000))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -139,7 +150,9 @@ package struct Config: Sendable {
             PoolSize(
                 pool: .auth, children: 1,
                 threads: settings.number("THECLOUD_AUTH_THREADS", default: cores, 1...256)),
-            PoolSize(pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 32, 1...1024)),
+            PoolSize(
+                pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 128, 1...1024),
+                connections: settings.number("THECLOUD_LONG_CONNECTIONS", default: 16, 1...256)),
         ]
         users = Users(
             worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],

@@ -7,12 +7,14 @@ package enum SealedColumn: CaseIterable, Sendable {
     case instanceEnvironment
     case webhookSecret
     case clientSecret
+    case subscriptionSecret
 
     package var table: String {
         switch self {
         case .instanceEnvironment: "instances"
         case .webhookSecret: "webhooks"
         case .clientSecret: "clients"
+        case .subscriptionSecret: "subscriptions"
         }
     }
 
@@ -22,7 +24,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     package var column: String {
         switch self {
         case .instanceEnvironment: "env_sealed"
-        case .webhookSecret: "secret_sealed"
+        case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         }
     }
@@ -32,6 +34,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .instanceEnvironment: "instance.env \(id)"
         case .webhookSecret: "webhook.secret \(id)"
         case .clientSecret: "client.webhook_secret \(id)"
+        case .subscriptionSecret: "subscription.secret \(id)"
         }
     }
 }

@@ -3,5 +3,7 @@
 package import API
 
 package enum CloudSurface {
-    package static let routes: [Route] = Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes
+    package static let routes: [Route] =
+        Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Queues.routes + Topics.routes
+        + Subscriptions.routes
 }

@@ -58,7 +58,7 @@ struct WebhookDeliveryTests {
     }
 
     private func run(_ id: ID, _ bench: Workbench? = nil) throws -> Job.Outcome {
-        try WebhookRound(bench: try bench ?? workbench(), id: id, timeout: 2000).run()
+        try DeliveryRound(bench: try bench ?? workbench(), source: WebhookDelivery.source, id: id, timeout: 2000).run()
     }
 
     private func log(_ webhook: String) -> [JSON] {
@@ -175,7 +175,7 @@ struct WebhookDeliveryTests {
         let webhook = try webhook(server).id
         let id = try emit(to: webhook)
         let start = ContinuousClock.now
-        let outcome = try WebhookRound(bench: try workbench(), id: id, timeout: 300).run()
+        let outcome = try DeliveryRound(bench: try workbench(), source: WebhookDelivery.source, id: id, timeout: 300).run()
         #expect(seconds(outcome) != nil && ContinuousClock.now - start < .seconds(3))
         let entry = try #require(log(webhook).first)
         #expect(entry["error"] == "no complete answer in time" && entry["response_status"] == .null)
