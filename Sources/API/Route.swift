@@ -83,7 +83,8 @@ package struct Route: Sendable {
     package static let internalPrefix = "/_"
 
     private init(
-        _ method: Method, _ path: String, _ access: Access, _ pool: Pool, _ input: Input, isIdempotent: Bool, bodyLimit: Int = usualBodyLimit,
+        _ method: Method, _ path: String, _ access: Access, _ pool: Pool, _ input: Input, isIdempotent: Bool,
+        bodyLimit: Int = usualBodyLimit,
         _ handler: @escaping Handler, _ source: String
     ) {
         self.method = method

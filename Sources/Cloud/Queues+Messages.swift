@@ -283,6 +283,7 @@ extension Rule where Value == JSON {
             default: false
             }
         }
-        return isFlat ? json : nil
+        // A bare nil would be JSON's null here.
+        return isFlat ? .some(json) : .none
     }
 }

@@ -95,7 +95,8 @@ enum Subscriptions {
         let sealed = secret.map { context.config.keyring.seal($0.bytes, .subscriptionSecret, of: id) }
         try context.send("select check_topic_quota(null, \(context.config.quota.subscriptions))")
         try context.record("subscription.created", id, ["topic_id": .string(draft.topic.description), "protocol": .string(name)])
-        try context.emit("topic.subscribed", draft.topic, ["id": .string(draft.topic.description), "subscription_id": .string(id.description)])
+        try context.emit(
+            "topic.subscribed", draft.topic, ["id": .string(draft.topic.description), "subscription_id": .string(id.description)])
         let rows = try context.commit(
             """
             insert into subscriptions (id, topic_id, protocol, endpoint, queue_id, secret_sealed)
@@ -114,7 +115,8 @@ enum Subscriptions {
     /// To be told to go on, or to stop, is an answer to why we stopped.
     private static func update(_ context: Context) throws -> Response {
         var body = try context.fields()
-        let isActive = body.required("is_active", Rule("must be true or false") { json in if case .bool(let flag) = json { flag } else { nil } })
+        let isActive = body.required(
+            "is_active", Rule("must be true or false") { json in if case .bool(let flag) = json { flag } else { nil } })
         guard let isActive, body.problems == nil else { throw body.refusal }
         let id = try context.id()
         let rows = try context.query(

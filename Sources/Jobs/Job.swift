@@ -42,5 +42,7 @@ package struct Job: Sendable {
     let run: @Sendable (Workbench, _ subject: String) throws -> Outcome
 
     /// All kinds there are.
-    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job]
+    package static let all: [Job] = [
+        InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job,
+    ]
 }

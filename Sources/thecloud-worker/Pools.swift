@@ -7,7 +7,8 @@ extension Config.PoolSize {
     func fastCGI(_ config: Config, _ routes: [Route]) -> Pool {
         Pool(
             name: pool.rawValue, socket: "\(config.runFolder)/\(pool.rawValue).sock", children: children, threads: threads,
-            bodyLimit: routes.filter { $0.pool == pool }.map(\.bodyLimit).max() ?? Route.usualBodyLimit, user: pool == .long ? config.users.long : config.users.worker,
+            bodyLimit: routes.filter { $0.pool == pool }.map(\.bodyLimit).max() ?? Route.usualBodyLimit,
+            user: pool == .long ? config.users.long : config.users.worker,
             socketGroup: config.users.socketGroup)
     }
 }

@@ -31,7 +31,9 @@ do {
         }
     }
     Event.started(program: "thecloud-worker").log()
-    exit(try Master.run(pools: config.pools.map { $0.fastCGI(config, dispatcher.routes) }, arguments: { ["--child", $0.name] }, log: PoolEvent.log))
+    exit(
+        try Master.run(
+            pools: config.pools.map { $0.fastCGI(config, dispatcher.routes) }, arguments: { ["--child", $0.name] }, log: PoolEvent.log))
 } catch {
     quit("thecloud-worker", because: error)
 }

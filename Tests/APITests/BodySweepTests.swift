@@ -31,7 +31,8 @@ struct BodySweepTests {
                 status: 415, kind: "unsupported_media_type", code: "UNSUPPORTED_MEDIA_TYPE", message: "Send the body as application/json"
             ) { [cloud] in cloud.call(method, $1, key: $0, text: "{}", type: nil) },
             Flaw(
-                status: 413, kind: "payload_too_large", code: "BODY_TOO_LARGE", message: "The body is larger than \(probe.route.bodyLimit) bytes"
+                status: 413, kind: "payload_too_large", code: "BODY_TOO_LARGE",
+                message: "The body is larger than \(probe.route.bodyLimit) bytes"
             ) { [cloud] in cloud.call(method, $1, key: $0, body: .tooLarge) },
             malformed("The body is not valid JSON") { [cloud] in cloud.call(method, $1, key: $0, text: #"{"name": "#) },
             malformed("The body must be a JSON object") { [cloud] in cloud.call(method, $1, key: $0, text: "[1]") },

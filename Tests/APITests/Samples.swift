@@ -282,7 +282,7 @@ enum Samples {
                 ("vpc_id", ["vpc_id": .string(id)]), ("subnet_id", ["subnet_id": .string(id)]),
                 ("volumes", ["volumes": [["volume_id": .string(id), "mount_path": "/data"]]]),
             ]
-        case "POST /queues", "PUT /queues/:id": [("dead_letter_queue_id", ["dead_letter_queue_id": .string(id)])]
+        case "POST /queues": [("dead_letter_queue_id", ["dead_letter_queue_id": .string(id)])]
         case "POST /subscriptions":
             [("topic_id", ["topic_id": .string(id)]), ("endpoint", ["protocol": "queue", "endpoint": .string(id)])]
         case "POST /api/v1/api-keys": [("server_id", ["server_id": .string(id)])]

@@ -261,7 +261,7 @@ struct WebhookDeliveryTests {
         try cloud.admin("update webhook_deliveries set created_at = now() - interval '31 days' where id = \(old)")
         try cloud.admin(
             """
-            update events set is_published = event.is_old, created_at = now() - interval '8 days'
+            update events set is_published = event.is_old, is_fanned_out = true, created_at = now() - interval '8 days'
             from (select event_id, id = \(old) as is_old from webhook_deliveries where webhook_id = \(webhook)::uuid) event
             where events.id = event.event_id
             """)
