@@ -17,7 +17,8 @@ create table queues (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     primary key (owner_id, id),
-    constraint queues_name_taken unique (owner_id, name),
+    -- In this order, so that only the primary key is good for finding one of an owner's queues.
+    constraint queues_name_taken unique (name, owner_id),
     constraint queues_not_its_own check (dead_letter_queue_id <> id),
     constraint queues_dead_letter foreign key (owner_id, dead_letter_queue_id) references queues (owner_id, id)
 ) with (fillfactor = 50);
@@ -30,6 +31,8 @@ grant select on queues to thecloud_cron;
 
 -- receipt: of the last receive; null before the first one and after the move to another queue. is_last: it has been handed out as often
 -- as its queue allows. arrived_at: when it was moved here; its retention counts from then. attributes: a JSON object as text.
+-- Plans are generic and owners differ: what an average owner or queue holds says nothing about this one. So no index begins with owner_id,
+-- and who looks for an id says `(queue_id = …) is true`, which no index answers: each statement has one index that it can go by.
 create table queue_messages (
     id uuid not null,
     owner_id uuid not null default current_owner(),
@@ -43,13 +46,13 @@ create table queue_messages (
     first_received_at timestamptz,
     attributes text not null default '{}',
     body text not null,
-    primary key (owner_id, queue_id, id),
+    primary key (id, owner_id),
     constraint queue_messages_queue foreign key (owner_id, queue_id) references queues (owner_id, id) on delete cascade
 ) with (
     fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.2
 );
-create index queue_messages_due on queue_messages (owner_id, queue_id, visible_at);
+create index queue_messages_due on queue_messages (queue_id, visible_at);
 create index queue_messages_last on queue_messages (visible_at) where is_last;
 call protect('queue_messages');
 grant select, insert, delete,
@@ -111,15 +114,14 @@ begin
         from (
             select m.id, m.visible_at, coalesce(m.arrived_at, m.sent_at) <= now() - q.retention * interval '1 second' as is_expired,
                 dead is not null and m.receive_count >= q.max_receive_count as is_spent
-            from queue_messages m
-            where m.owner_id = q.owner_id and m.queue_id = in_queue_id and m.visible_at <= now()
+            from queue_messages m where m.queue_id = in_queue_id and m.visible_at <= now()
             order by m.visible_at limit case round when 0 then in_count else 500 end for update skip locked
         ) d;
         if expired is not null then
-            delete from queue_messages m where m.owner_id = q.owner_id and m.queue_id = in_queue_id and m.id = any (expired);
+            delete from queue_messages m where m.id = any (expired);
         end if;
         if spent is not null then
-            perform bury_messages(q.owner_id, in_queue_id, dead, spent);
+            perform bury_messages(q.owner_id, dead, spent);
         end if;
         exit when chosen is not null or expired is null and spent is null;
         if round = 20 then next_seconds := 0; end if;
@@ -130,7 +132,7 @@ begin
                 update queue_messages m set receive_count = m.receive_count + 1, receipt = gen_random_uuid(),
                     visible_at = now() + q.visibility_timeout * interval '1 second', first_received_at = coalesce(m.first_received_at, now()),
                     is_last = dead is not null and m.receive_count + 1 >= q.max_receive_count
-                where m.owner_id = q.owner_id and m.queue_id = in_queue_id and m.id = any (chosen[1:in_count])
+                where m.id = any (chosen[1:in_count])
                 returning m.id, m.body, m.attributes, m.receipt, m.receive_count, m.sent_at, m.first_received_at, m.visible_at
             )
             select * from taken t order by t.id
@@ -144,19 +146,19 @@ begin
         where owner_id = q.owner_id and id = in_queue_id and awaited_until < now() + interval '30 seconds';
         next_seconds := coalesce(next_seconds, (
             select extract(epoch from m.visible_at - now())::float8 from queue_messages m
-            where m.owner_id = q.owner_id and m.queue_id = in_queue_id and m.visible_at > now() order by m.visible_at limit 1));
+            where m.queue_id = in_queue_id and m.visible_at > now() order by m.visible_at limit 1));
     end if;
     return next;
 end $$;
 
 -- Moves messages to a dead-letter queue, where they begin anew: same id, same body, never received, visible at once.
-create function bury_messages(in_owner_id uuid, in_queue_id uuid, in_dead_letter_queue_id uuid, in_ids uuid[]) returns void
+create function bury_messages(in_owner_id uuid, in_dead_letter_queue_id uuid, in_ids uuid[]) returns void
 language plpgsql volatile set search_path = pg_catalog, public
 as $$
 begin
     update queue_messages m set queue_id = in_dead_letter_queue_id, receive_count = 0, is_last = false, receipt = null, visible_at = now(),
         arrived_at = now(), first_received_at = null
-    where m.owner_id = in_owner_id and m.queue_id = in_queue_id and m.id = any (in_ids);
+    where m.owner_id = in_owner_id and m.id = any (in_ids);
     -- Rare enough to be told inside the transaction.
     perform pg_notify('answers', in_dead_letter_queue_id::text)
     from queues where owner_id = in_owner_id and id = in_dead_letter_queue_id and awaited_until > now();
@@ -184,10 +186,10 @@ begin
         seen := seen + s.count;
         -- The queue's settings were changed since.
         if s.spared is not null then
-            update queue_messages m set is_last = false where m.owner_id = s.owner_id and m.queue_id = s.queue_id and m.id = any (s.spared);
+            update queue_messages m set is_last = false where m.owner_id = s.owner_id and m.id = any (s.spared);
         end if;
         if s.spent is not null and s.dead is not null then
-            perform bury_messages(s.owner_id, s.queue_id, s.dead, s.spent);
+            perform bury_messages(s.owner_id, s.dead, s.spent);
         end if;
     end loop;
     return seen;
@@ -225,6 +227,6 @@ end $$;
 
 grant execute on function check_queue_quota(int), receive_messages(uuid, int, boolean),
     send_messages(uuid, uuid[], text[], int[], text[], text[]) to thecloud_api;
-grant execute on function bury_messages(uuid, uuid, uuid, uuid[]) to thecloud_api, thecloud_cron;
+grant execute on function bury_messages(uuid, uuid, uuid[]) to thecloud_api, thecloud_cron;
 grant execute on function bury_spent_messages(int) to thecloud_cron;
 reset role;

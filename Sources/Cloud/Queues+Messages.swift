@@ -195,13 +195,19 @@ extension Queues {
         }
     }
 
+    /// Whether the message is in the queue, with whatever receipt.
+    private static func isThere(_ handle: ReceiptHandle, in queue: ID) -> SQL {
+        "exists (select from queue_messages where id = \(handle.message) and (queue_id = \(queue)) is true)"
+    }
+
     static func deleteMessage(_ context: Context) throws -> Response {
         let (queue, handle) = (try context.id(), try ReceiptHandle.of(context))
         let rows = try context.commit(
             """
             with gone as (
-                delete from queue_messages where queue_id = \(queue) and id = \(handle.message) and receipt = \(handle.receipt) returning id)
-            select exists (select from gone), exists (select from queue_messages where queue_id = \(queue) and id = \(handle.message))
+                delete from queue_messages
+                where id = \(handle.message) and (queue_id = \(queue)) is true and receipt = \(handle.receipt) returning id)
+            select exists (select from gone), \(isThere(handle, in: queue))
             """)
         var row = rows[0]
         let (isGone, isThere): (Bool, Bool) = (row.next(), row.next())
@@ -219,8 +225,8 @@ extension Queues {
         let rows = try context.commit(
             """
             with gone as (
-                delete from queue_messages where queue_id = \(queue) and id = any (\(handles.map(\.message.description))::uuid[])
-                and receipt = any (\(handles.map(\.receipt.description))::uuid[]) returning id, receipt)
+                delete from queue_messages where id = any (\(handles.map(\.message.description))::uuid[])
+                and (queue_id = \(queue)) is true and receipt = any (\(handles.map(\.receipt.description))::uuid[]) returning id, receipt)
             select exists (select from queues where id = \(queue)), array(select id || '.' || receipt from gone)
             """)
         var row = rows[0]
@@ -244,8 +250,8 @@ extension Queues {
             """
             with changed as (
                 update queue_messages set visible_at = now() + \(timeout)::int * interval '1 second'
-                where queue_id = \(queue) and id = \(handle.message) and receipt = \(handle.receipt) returning visible_at)
-            select (select visible_at from changed), exists (select from queue_messages where queue_id = \(queue) and id = \(handle.message)),
+                where id = \(handle.message) and (queue_id = \(queue)) is true and receipt = \(handle.receipt) returning visible_at)
+            select (select visible_at from changed), \(isThere(handle, in: queue)),
             exists (select from queues where id = \(queue) and awaited_until > now())
             """)
         var row = rows[0]

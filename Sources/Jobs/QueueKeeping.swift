@@ -13,16 +13,16 @@ struct QueueKeeping {
         while try connection.begin().commit("select bury_spent_messages(\(Self.batch))").scalar(Int.self) == Self.batch {}
     }
 
-    /// Rarely. Ids tell when a message was sent, so that the index on them finds the old ones.
-    func clear(now: Timestamp) throws {
+    /// Rarely. What has been visible for its whole retention is found by the index; what a receiver had in between goes as long after that,
+    /// and is not handed out meanwhile.
+    func clear() throws {
         var last = ID(high: 0, low: 0)
         while true {
             let queues = try connection.begin().commit(
-                "select id, owner_id, retention from queues where id > \(last) order by id limit 1000")
+                "select id, retention from queues where id > \(last) order by id limit 1000")
             for var queue in queues {
-                let (id, owner, retention): (ID, ID, Int) = (queue.next(), queue.next(), queue.next())
-                last = id
-                try clear(id, owner, olderThan: now.advanced(seconds: -retention))
+                last = queue.next()
+                try clear(last, retention: queue.next(Int.self))
             }
             if queues.count < 1000 { break }
         }
@@ -37,14 +37,15 @@ struct QueueKeeping {
         }
     }
 
-    private func clear(_ queue: ID, _ owner: ID, olderThan time: Timestamp) throws {
+    private func clear(_ queue: ID, retention: Int) throws {
+        let cutoff: SQL = "now() - \(retention)::int * interval '1 second'"
         var removed = Self.batch
         while removed == Self.batch {
             removed = try connection.begin().commit(
                 """
-                delete from queue_messages where owner_id = \(owner) and queue_id = \(queue) and id = any (array(
-                    select id from queue_messages where owner_id = \(owner) and queue_id = \(queue) and id < \(ID.least(at: time))
-                    and coalesce(arrived_at, sent_at) < \(time)::timestamptz limit \(Self.batch) for update skip locked))
+                delete from queue_messages where id = any (array(
+                    select id from queue_messages where queue_id = \(queue) and visible_at < \(cutoff)
+                    and coalesce(arrived_at, sent_at) < \(cutoff) order by visible_at limit \(Self.batch) for update skip locked))
                 """
             ).affected
         }

@@ -147,8 +147,8 @@ struct SubscriptionDeliveryTests {
             let id = ID(at: Timestamp.now().advanced(seconds: -3600))
             try cloud.admin(
                 """
-                insert into queue_messages (id, owner_id, queue_id, body, sent_at, arrived_at) values (\(id), \(owner.id)::uuid,
-                \(queue)::uuid, \(body), now() - interval '1 hour', case when \(body) = 'moved' then now() + interval '30 seconds' end)
+                insert into queue_messages (id, owner_id, queue_id, body, visible_at, sent_at, arrived_at) values (\(id), \(owner.id)::uuid,
+                \(queue)::uuid, \(body), now() - interval '1 hour', now() - interval '1 hour', case when \(body) = 'moved' then now() + interval '30 seconds' end)
                 """)
         }
         _ = call(.post, "/queues/\(queue)/messages", ["body": "young", "dedup_id": "d"])

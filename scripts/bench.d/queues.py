@@ -69,8 +69,9 @@ select r.id as message, r.receipt as receipt, r.body, r.attributes, r.receive_co
 from (select {authenticate("receive")} offset 0) a cross join lateral receive_messages('{queue}'::uuid, 1, false) r \\gset
 \\startpipeline
 select * from {authenticate("receive")};
-with gone as (delete from queue_messages where queue_id = '{queue}' and id = :message::uuid and receipt = :receipt::uuid returning id)
-select exists (select from gone), exists (select from queue_messages where queue_id = '{queue}' and id = :message::uuid);
+with gone as (
+    delete from queue_messages where id = :message::uuid and (queue_id = '{queue}') is true and receipt = :receipt::uuid returning id)
+select exists (select from gone), exists (select from queue_messages where id = :message::uuid and (queue_id = '{queue}') is true);
 \\endpipeline
 """)
     version = open(f"{stack.state}/postgres/PG_VERSION").read().strip()
