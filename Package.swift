@@ -65,7 +65,7 @@ let package = Package(
         tests("PostgresTests", on: ["HTTP", "Postgres", "TestSupport"]),
         tests("IdentityTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "TestSupport"]),
         tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
-        tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
+        tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "System", "Identity", "API", "Cloud", "TestSupport"]),
         tests("SessionsTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
         tests("ChatTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "Docker", "API", "Chat", "Jobs", "TestSupport"]),
         tests("FleetTests", on: ["HTTP", "Postgres", "System", "API", "TestSupport"]),

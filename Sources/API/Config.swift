@@ -57,6 +57,11 @@ package struct Config: Sendable {
         /// Within 24 hours, of one client.
         package var notifications: Int
         package var cronJobs: Int
+        package var queues: Int
+        /// Requests that wait for messages at once, in one child.
+        package var polls: Int
+        package var topics: Int
+        package var subscriptions: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -64,6 +69,8 @@ package struct Config: Sendable {
         package let pool: Route.Pool
         package let children: Int
         package let threads: Int
+        /// Database connections that the threads of a child share; `nil`: each has its own.
+        package var connections: Int?
     }
 
     /// The process that holds WebSockets.
@@ -145,7 +152,11 @@ package struct Config: Sendable {
             members: settings.number("THECLOUD_QUOTA_MEMBERS", default: 100_000, 0...10_000_000),
             rooms: settings.number("THECLOUD_QUOTA_ROOMS", default: 10_000, 0...1_000_000),
             notifications: settings.number("THECLOUD_QUOTA_NOTIFICATIONS", default: 1000, 0...1_000_000),
-            cronJobs: settings.number("THECLOUD_QUOTA_CRON", default: 1000, 0...1_000_000))
+            cronJobs: settings.number("THECLOUD_QUOTA_CRON", default: 1000, 0...1_000_000),
+            queues: settings.number("THECLOUD_QUOTA_QUEUES", default: 1000, 0...1_000_000),
+            polls: settings.number("THECLOUD_QUOTA_POLLS", default: 64, 1...1024),
+            topics: settings.number("THECLOUD_QUOTA_TOPICS", default: 1000, 0...1_000_000),
+            subscriptions: settings.number("THECLOUD_QUOTA_SUBSCRIPTIONS", default: 1000, 0...1_000_000))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -154,7 +165,9 @@ package struct Config: Sendable {
             PoolSize(
                 pool: .auth, children: 1,
                 threads: settings.number("THECLOUD_AUTH_THREADS", default: cores, 1...256)),
-            PoolSize(pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 32, 1...1024)),
+            PoolSize(
+                pool: .long, children: 1, threads: settings.number("THECLOUD_LONG_THREADS", default: 128, 1...1024),
+                connections: settings.number("THECLOUD_LONG_CONNECTIONS", default: 16, 1...256)),
         ]
         sockets = SocketPoolSize(
             threads: settings.number("THECLOUD_SOCKET_THREADS", default: 4, 1...256),

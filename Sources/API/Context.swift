@@ -7,16 +7,23 @@ package import Postgres
 /// What one thread of a worker has; it outlives requests.
 package struct Equipment {
     package let config: Config
-    package let connection: Connection
+    let source: ConnectionSource
     /// Only in workers that may talk to it: the long pool's.
     package let engine: Engine?
     package var now: () -> Timestamp = Timestamp.now
 
     package init(config: Config, connection: Connection, engine: Engine?) {
+        self.init(config: config, source: ConnectionSource(connection), engine: engine)
+    }
+
+    /// - Parameter source: gives a connection for each transaction.
+    package init(config: Config, source: ConnectionSource, engine: Engine?) {
         self.config = config
-        self.connection = connection
+        self.source = source
         self.engine = engine
     }
+
+    package var connection: Connection { source.connection }
 
     /// What credentials are judged by.
     package var bench: Credential.Bench { Credential.Bench(keyring: config.keyring, now: now) }
@@ -149,19 +156,40 @@ extension Context {
     /// Wakes those threads of thecloud-cron that see to cron jobs, once this transaction has taken effect.
     package func wakeCron() throws { try transaction().notify("cron") }
 
+    /// Wakes thecloud-cron's lanes once this transaction has taken effect; for work that was wished in SQL.
+    package func wakeJobs() throws { try transaction().notify("jobs") }
+
     /// Wakes the requests that wait for something, once this transaction has taken effect.
     package func wakeWaiting(for id: ID) throws { try transaction().notify(Waiting.channel, id.description) }
+
+    /// Wakes one request that waits for something, once what was done so far has taken effect. What is committed already stays as it is
+    /// when that fails: those who wait also look by themselves.
+    package func wakeWaiting(forAll ids: [ID]) {
+        guard !ids.isEmpty else { return }
+        do {
+            let transaction = if let opened, !opened.hasEnded { opened } else { try equipment.connection.begin() }
+            for id in ids { transaction.notify(Waiting.channel, id.description) }
+            if transaction !== opened { try transaction.commit() }
+        } catch {
+            Event.trouble("waking those who wait: \(error)").log()
+        }
+    }
 
     /// Commits what was done so far, then looks again and again whether something has come, each time in a transaction of its own
     /// and as a principal whose credential still lives. Nothing is held in between.
     /// - Parameter look: `nil`: not yet.
     /// - Returns: `nil` when the time is over.
     package func wait<Result>(for id: ID, seconds: Int, _ look: () throws -> Result?) throws -> Result? {
+        try wait(for: id, seconds: seconds, looking: { try look().map(Waiting.Look.found) ?? .nothing(after: nil) })
+    }
+
+    /// The same for what may come without anybody's saying so: a look that finds nothing tells when to look again.
+    package func wait<Result>(for id: ID, seconds: Int, looking look: () throws -> Waiting.Look<Result>) throws -> Result? {
         try park?()
         return try Waiting.on(config.databaseURL).wait(for: id.description, seconds: seconds) {
             try restart()
             let found = try look()
-            if found == nil { try restart() }
+            if case .nothing = found { try restart() }
             return found
         }
     }
@@ -170,6 +198,7 @@ extension Context {
     func restart() throws {
         try finish()
         opened = nil
+        equipment.source.giveBack()
     }
 
     /// The last statement and the commit, in one round trip.
@@ -181,7 +210,10 @@ extension Context {
 
     /// Ends the handler's part early: commits and gives up the connection's transaction, so that nothing is held while the handler waits
     /// for something else.
-    package func release() throws { try finish() }
+    package func release() throws {
+        try finish()
+        equipment.source.giveBack()
+    }
 
     /// Lets the credential be judged, if it has not been: 401 and 403 outrank whatever else is wrong.
     func settle() throws {

@@ -22,6 +22,7 @@ package struct Dispatcher: Sendable {
     /// - Parameter log: takes the request's one log line.
     package func respond(to request: Request, with equipment: Equipment, log: (Event) -> Void = { $0.log() }) -> Response {
         let start = ContinuousClock.now
+        defer { equipment.source.giveBack() }
         var pattern = "-"
         var surface = Surface.cloud
         var cause: String?

@@ -9,6 +9,9 @@ package final class OwnerSlots: Sendable {
     /// Those that wait for an agent.
     package static let answers = OwnerSlots("requests that wait for an agent at once")
 
+    /// Those that wait for messages of a queue.
+    package static let polls = OwnerSlots("requests that wait for messages at once")
+
     private let what: String
     private let taken = Mutex<[ID: Int]>([:])
 

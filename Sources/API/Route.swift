@@ -83,8 +83,9 @@ package struct Route: Sendable {
     package static let internalPrefix = "/_"
 
     private init(
-        _ method: Method, _ path: String, _ access: Access, _ pool: Pool, _ input: Input, isIdempotent: Bool, _ handler: @escaping Handler,
-        _ source: String
+        _ method: Method, _ path: String, _ access: Access, _ pool: Pool, _ input: Input, isIdempotent: Bool,
+        bodyLimit: Int = usualBodyLimit,
+        _ handler: @escaping Handler, _ source: String
     ) {
         self.method = method
         self.path = path
@@ -94,7 +95,7 @@ package struct Route: Sendable {
         self.isIdempotent = isIdempotent
         self.handler = handler
         self.source = source
-        bodyLimit = Self.usualBodyLimit
+        self.bodyLimit = bodyLimit
     }
 
     package static func get(
@@ -104,10 +105,12 @@ package struct Route: Sendable {
     }
 
     /// A POST that creates, publishes, sends or invokes; `Idempotency-Key` is honoured for authenticated callers.
+    /// - Parameter bodyLimit: in bytes; nginx needs a location that lets as much through.
     package static func create(
-        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+        _ path: String, _ access: Access, pool: Pool = .api, bodyLimit: Int = usualBodyLimit, _ handler: @escaping Handler,
+        file: String = #fileID, line: Int = #line
     ) -> Route {
-        Route(.post, path, access, pool, .json, isIdempotent: !access.isOpen, handler, "\(file):\(line)")
+        Route(.post, path, access, pool, .json, isIdempotent: !access.isOpen, bodyLimit: bodyLimit, handler, "\(file):\(line)")
     }
 
     /// A POST that acts on what is there; its body may be empty.

@@ -8,6 +8,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     case webhookSecret
     case clientSecret
     case cronHeaders
+    case subscriptionSecret
 
     package var table: String {
         switch self {
@@ -15,6 +16,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .webhookSecret: "webhooks"
         case .clientSecret: "clients"
         case .cronHeaders: "cron_jobs"
+        case .subscriptionSecret: "subscriptions"
         }
     }
 
@@ -24,7 +26,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     package var column: String {
         switch self {
         case .instanceEnvironment: "env_sealed"
-        case .webhookSecret: "secret_sealed"
+        case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         case .cronHeaders: "headers_sealed"
         }
@@ -36,6 +38,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .webhookSecret: "webhook.secret \(id)"
         case .clientSecret: "client.webhook_secret \(id)"
         case .cronHeaders: "cron.headers \(id)"
+        case .subscriptionSecret: "subscription.secret \(id)"
         }
     }
 }

@@ -5,5 +5,5 @@ package import API
 package enum CloudSurface {
     package static let routes: [Route] =
         Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Live.routes
-        + CronJobs.routes + GatewayRoutes.routes + GatewayTraffic.routes
+        + Queues.routes + Topics.routes + Subscriptions.routes + CronJobs.routes + GatewayRoutes.routes + GatewayTraffic.routes
 }

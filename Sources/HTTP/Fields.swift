@@ -35,6 +35,9 @@ package struct Fields {
 
     package func has(_ name: String) -> Bool { self[name] != nil }
 
+    /// Whether the member is there and null: what some changes take for "none".
+    package func isNull(_ name: String) -> Bool { members.first { $0.name == name }?.value == .null }
+
     /// The raw member; `nil` where it is absent or null.
     package subscript(name: String) -> JSON? {
         guard let value = members.first(where: { $0.name == name })?.value, value != .null else { return nil }

@@ -117,6 +117,7 @@ package final class Cron: Sendable {
         while !stopping.load(ordering: .relaxed) {
             do {
                 if round % (Self.tidySeconds / Self.sweepSeconds) == 0 { try Housekeeping(bench: bench).run() }
+                try QueueKeeping(connection: bench.connection).bury()
                 try watch.sweep()
             } catch {
                 Event.trouble("sweeping: \(error)").log()

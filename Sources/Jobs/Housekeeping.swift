@@ -26,6 +26,8 @@ struct Housekeeping {
         try clear("audit_log", "created_at < now() - \(days.audit)::int * interval '1 day'")
         try clear("events", "is_published and is_fanned_out and created_at < now() - \(days.events)::int * interval '1 day'")
         try clear("webhook_deliveries", "created_at < now() - \(days.deliveries)::int * interval '1 day'")
+        try clear("topic_messages", "created_at < now() - \(days.deliveries)::int * interval '1 day'")
+        try QueueKeeping(connection: bench.connection).clear()
         try clear("notifications", "created_at < now() - \(days.notifications)::int * interval '1 day'")
         try clear("server_metrics", "received_at < now() - \(days.metrics)::int * interval '1 day'")
         try clear("commands", "created_at < now() - \(days.metrics)::int * interval '1 day'")

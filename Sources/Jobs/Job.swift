@@ -43,5 +43,7 @@ package struct Job: Sendable {
     let run: @Sendable (Workbench, _ subject: String) throws -> Outcome
 
     /// All kinds there are.
-    package static let all: [Job] = [InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, NotificationJob.job, GatewayTarget.job]
+    package static let all: [Job] = [
+        InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job, GatewayTarget.job,
+    ]
 }

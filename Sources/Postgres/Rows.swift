@@ -63,6 +63,9 @@ package struct Row {
 
     package mutating func next<Value: Column>(_ type: Value?.Type = Value?.self) -> Value? { nextBytes().map(Value.init(column:)) }
 
+    /// Passes over the next columns.
+    package mutating func skip(_ count: Int = 1) { column += Int32(count) }
+
     /// Valid as long as the rows are.
     mutating func nextBytes() -> UnsafeRawBufferPointer? {
         defer { column += 1 }

@@ -3,10 +3,12 @@ import API
 import FastCGI
 
 extension Config.PoolSize {
-    func fastCGI(_ config: Config) -> Pool {
+    /// - Parameter routes: of all pools; it reads bodies as long as the most patient of its own.
+    func fastCGI(_ config: Config, _ routes: [Route]) -> Pool {
         Pool(
             name: pool.rawValue, socket: "\(config.runFolder)/\(pool.rawValue).sock", children: children, threads: threads,
-            bodyLimit: Route.usualBodyLimit, user: pool == .long ? config.users.long : config.users.worker,
+            bodyLimit: routes.filter { $0.pool == pool }.map(\.bodyLimit).max() ?? Route.usualBodyLimit,
+            user: pool == .long ? config.users.long : config.users.worker,
             socketGroup: config.users.socketGroup)
     }
 }

@@ -23,16 +23,19 @@ do {
     let config = try Config(ProcessInfo.processInfo.environment)
     if Array(arguments) == ["--child", "sockets"] { config.serveSockets(dispatcher, log: PoolEvent.log) }
     if arguments.first == "--child", let pool = config.pools.first(where: { $0.pool.rawValue == arguments.last }) {
-        Child.serve(pool: pool.fastCGI(config), log: PoolEvent.log) {
+        let shared = pool.connections.map { ConnectionPool(url: config.databaseURL, connections: $0) }
+        Child.serve(pool: pool.fastCGI(config, dispatcher.routes), log: PoolEvent.log) {
             let engine = pool.pool == .long ? Engine(host: config.dockerHost) : nil
-            let equipment = Equipment(config: config, connection: Connection(url: config.databaseURL), engine: engine)
+            let source = shared.map(ConnectionSource.init) ?? ConnectionSource(Connection(url: config.databaseURL))
+            let equipment = Equipment(config: config, source: source, engine: engine)
             return { dispatcher.respond(to: $0, with: equipment) }
         }
     }
     Event.started(program: "thecloud-worker").log()
     exit(
         try Master.run(
-            pools: config.pools.map { $0.fastCGI(config) } + [config.socketPool], arguments: { ["--child", $0.name] }, log: PoolEvent.log))
+            pools: config.pools.map { $0.fastCGI(config, dispatcher.routes) } + [config.socketPool], arguments: { ["--child", $0.name] },
+            log: PoolEvent.log))
 } catch {
     quit("thecloud-worker", because: error)
 }

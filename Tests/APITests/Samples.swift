@@ -18,9 +18,13 @@ struct Probe: Sendable, CustomTestStringConvertible {
     var needsBody: Bool { if case .json = route.input { true } else { false } }
 
     /// The path with its parameters filled in.
+    /// - Parameter id: for all of them; or several with blanks between, each for the next one.
     func path(_ id: String) -> String {
-        route.path.split(separator: "/", omittingEmptySubsequences: false).map { $0.hasPrefix(":") ? Substring(id) : $0 }.joined(
-            separator: "/")
+        var ids = id.split(separator: " ", omittingEmptySubsequences: false)
+        return route.path.split(separator: "/", omittingEmptySubsequences: false).map { segment in
+            guard segment.hasPrefix(":") else { return segment }
+            return ids.count > 1 ? ids.removeFirst() : ids[0]
+        }.joined(separator: "/")
     }
 
     /// What its surface says to a bad credential, and to a key that has expired.
@@ -115,6 +119,18 @@ enum Samples {
                 "method": "PUT", "headers": ["Authorization": "Bearer x"], "timeout": 10, "retries": 2, "overlap": "forbid",
                 "missed": "run_once",
             ]
+        case "POST /queues", "PUT /queues/:id":
+            return ["name": "tasks", "visibility_timeout": 30, "delay": 0, "retention": 3600, "max_receive_count": 5]
+        case "POST /queues/:id/messages":
+            return ["body": "payload-data", "delay_seconds": 0, "dedup_id": "order-17", "attributes": ["kind": "order", "n": 1]]
+        case "POST /queues/:id/messages/delete": return ["receipt_handles": [.string("\(owner.id).\(owner.id)")]]
+        case "PUT /queues/:id/messages/:receipt_handle": return ["visibility_timeout": 60]
+        case "POST /topics", "PUT /topics/:id": return ["name": "orders"]
+        case "POST /topics/:id/publish": return ["message": ["order": 17], "attributes": ["kind": "order"]]
+        case "POST /subscriptions":
+            let topic = try topic(of: owner, TestCloud())
+            return ["topic_id": .string(topic), "protocol": "webhook", "endpoint": "https://hooks.example/in"]
+        case "PUT /subscriptions/:id": return ["is_active": true]
         case "POST /api/v1/webhooks":
             return ["name": "Hook", "url": "https://hooks.example/in", "events": ["run.completed", "instance.*"]]
         case "PUT /api/v1/webhooks/:id":
@@ -174,8 +190,10 @@ enum Samples {
         case "POST /auth/register", "POST /api/v1/auth/register", "POST /auth/keys", "POST /instances", "POST /routes",
             "POST /api/v1/servers",
             "POST /api/v1/runs", "POST /api/v1/webhooks", "POST /api/v1/api-keys", "POST /api/v1/clients", "POST /api/v1/users",
-            "POST /api/v1/rooms", "POST /api/v1/messages", "POST /api/v1/notifications", "POST /cron":
+            "POST /api/v1/rooms", "POST /api/v1/messages", "POST /api/v1/notifications", "POST /cron",
+            "POST /queues", "POST /queues/:id/messages", "POST /topics", "POST /topics/:id/publish", "POST /subscriptions":
             201
+        case "GET /queues/:id/messages": 200
         case "POST /cron/:id/run": 202
         // It has no agent.
         case "POST /api/v1/commands/:server_id": 409
@@ -220,6 +238,29 @@ enum Samples {
             let body: JSON = ["name": .string(name), "prefix": .string("/" + name), "target": "http://auth-service:8080"]
             let answer = cloud.call(.post, "/routes", key: owner.key, json: body)
             return try #require(answer["data"]?["id"]?.string, "\(answer)")
+        case "/queues":
+            let answer = cloud.call(.post, "/queues", key: owner.key, json: ["name": .string("q" + TestCloud.newEmail().prefix(12))])
+            let id = try #require(answer["data"]?["id"]?.string, "\(answer)")
+            guard probe.route.path.hasSuffix(":receipt_handle") else { return id }
+            _ = cloud.call(.post, "/queues/\(id)/messages", key: owner.key, json: ["body": "a"])
+            let received = cloud.call(.get, "/queues/\(id)/messages", key: owner.key)
+            return id + " " + (try #require(received["data"]?[0]?["receipt_handle"]?.string, "\(received)"))
+        case "/topics": return try topic(of: owner, cloud)
+        case "/subscriptions":
+            let body: JSON = [
+                "topic_id": .string(try topic(of: owner, cloud)), "protocol": "webhook", "endpoint": "https://hooks.example/in",
+            ]
+            let answer = cloud.call(.post, "/subscriptions", key: owner.key, json: body)
+            let id = try #require(answer["data"]?["id"]?.string, "\(answer)")
+            // A delivery that is called like its subscription.
+            try cloud.admin(
+                """
+                with m as (
+                    insert into topic_messages (id, owner_id, topic_id, body)
+                    select \(id)::uuid, owner_id, topic_id, '{}' from subscriptions where id = \(id)::uuid returning id, owner_id)
+                insert into subscription_deliveries (id, owner_id, subscription_id, message_id) select id, owner_id, id, id from m
+                """)
+            return id
         case "/api/v1/servers", "/api/v1/metrics", "/api/v1/commands": return try server(of: owner, cloud)
         case "/api/v1/api-keys":
             let body: JSON = ["server_id": .string(try server(of: owner, cloud)), "name": "agent"]
@@ -246,6 +287,11 @@ enum Samples {
     /// Where the objects of a kind that can't be got one by one are listed.
     static func list(of kind: String) -> String { kind == "/api/v1/api-keys" ? "/api/v1/api-keys/me" : kind }
 
+    private static func topic(of owner: Owner, _ cloud: TestCloud) throws -> String {
+        let answer = cloud.call(.post, "/topics", key: owner.key, json: ["name": .string("t" + TestCloud.newEmail().prefix(12))])
+        return try #require(answer["data"]?["id"]?.string, "\(answer)")
+    }
+
     private static func server(of owner: Owner, _ cloud: TestCloud) throws -> String {
         let answer = cloud.call(.post, "/api/v1/servers", key: owner.key, json: ["name": "web-1", "host": "203.0.113.7"])
         return try #require(answer["id"]?.string, "\(answer)")
@@ -259,6 +305,9 @@ enum Samples {
                 ("vpc_id", ["vpc_id": .string(id)]), ("subnet_id", ["subnet_id": .string(id)]),
                 ("volumes", ["volumes": [["volume_id": .string(id), "mount_path": "/data"]]]),
             ]
+        case "POST /queues": [("dead_letter_queue_id", ["dead_letter_queue_id": .string(id)])]
+        case "POST /subscriptions":
+            [("topic_id", ["topic_id": .string(id)]), ("endpoint", ["protocol": "queue", "endpoint": .string(id)])]
         case "POST /api/v1/api-keys": [("server_id", ["server_id": .string(id)])]
         case "POST /api/v1/rooms/join", "POST /api/v1/rooms/leave", "POST /api/v1/messages": [("room_id", ["room_id": .string(id)])]
         case "POST /api/v1/notifications": [("user_id", ["user_id": .string(id)])]

@@ -58,7 +58,7 @@ struct WebhookDeliveryTests {
     }
 
     private func run(_ id: ID, _ bench: Workbench? = nil) throws -> Job.Outcome {
-        try WebhookRound(bench: try bench ?? workbench(), id: id, timeout: 2000).run()
+        try DeliveryRound(bench: try bench ?? workbench(), source: WebhookDelivery.source, id: id, timeout: 2000).run()
     }
 
     private func log(_ webhook: String) -> [JSON] {
@@ -175,7 +175,7 @@ struct WebhookDeliveryTests {
         let webhook = try webhook(server).id
         let id = try emit(to: webhook)
         let start = ContinuousClock.now
-        let outcome = try WebhookRound(bench: try workbench(), id: id, timeout: 300).run()
+        let outcome = try DeliveryRound(bench: try workbench(), source: WebhookDelivery.source, id: id, timeout: 300).run()
         #expect(seconds(outcome) != nil && ContinuousClock.now - start < .seconds(3))
         let entry = try #require(log(webhook).first)
         #expect(entry["error"] == "no complete answer in time" && entry["response_status"] == .null)
@@ -261,7 +261,7 @@ struct WebhookDeliveryTests {
         try cloud.admin("update webhook_deliveries set created_at = now() - interval '31 days' where id = \(old)")
         try cloud.admin(
             """
-            update events set is_published = event.is_old, created_at = now() - interval '8 days'
+            update events set is_published = event.is_old, is_fanned_out = true, created_at = now() - interval '8 days'
             from (select event_id, id = \(old) as is_old from webhook_deliveries where webhook_id = \(webhook)::uuid) event
             where events.id = event.event_id
             """)

@@ -7,6 +7,7 @@ import sys
 
 import cron
 import plans
+import queues
 from peers import KEY, KINDS, Peers
 from race import Refused, Runner, race
 from stack import Account, Stack, end_orderly, must
@@ -23,12 +24,12 @@ def options():
     parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
     parser.add_argument("--connections", type=int, default=16, help="how many clients at once (16)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="how many rows the plans are made for (1000000)")
-    parser.add_argument("--only", default="list,create,empty,pgbench,plans,cron", help="list,create,empty,pgbench,plans,cron")
+    parser.add_argument("--only", default="list,create,empty,pgbench,queues,plans,cron", help="list,create,empty,pgbench,queues,plans,cron")
     parser.add_argument("--peers", default=",".join(KINDS), help="c,go,php,fastapi,empty; c is always there")
     chosen = parser.parse_args()
     chosen.only, chosen.peers = chosen.only.split(","), chosen.peers.split(",")
     for name in chosen.only:
-        if name not in ("list", "create", "empty", "pgbench", "plans", "cron"):
+        if name not in ("list", "create", "empty", "pgbench", "queues", "plans", "cron"):
             parser.error(f"there is nothing called {name}")
     for name in chosen.peers:
         if name not in KINDS:
@@ -105,6 +106,7 @@ def main():
                     [Refused("ours", f"{url}/instances", "thecloud_" + "0" * 33), theirs("empty")], *measure)
             if "pgbench" in chosen.only:
                 pgbench(stack, account, chosen)
+            flow = queues.measure(stack, account, chosen) if "queues" in chosen.only else None
             bad = growth = None
             if "plans" in chosen.only:
                 before = race(f"the list at {SMALL} rows", [ours(), theirs("c")], *measure)
@@ -122,6 +124,8 @@ def main():
             for name in rivals if lists else []:
                 ratio = lists[theirs(name).name]
                 verdict(name != "c" or ratio >= FLOOR, f"the list is {ratio:.2f} times as fast as {KINDS[name]}" + (f" (at least {FLOOR})" if name == "c" else ""))
+            if flow is not None:
+                verdict(flow >= queues.FLOOR, f"messages flow {flow:.2f} times as fast as the same statements in pgbench (at least {queues.FLOOR})")
             if growth is not None:
                 verdict(growth < 1.5, f"the list takes {growth:.2f} times as long at {chosen.rows} rows as at {SMALL} (below 1.5)")
                 verdict(not bad, f"plans that read a big table from end to end, or too much of it: {bad}")

@@ -13,6 +13,7 @@ import cron_jobs
 import database
 import engine
 import sockets
+import queues
 import workers
 from forwarder import Forwarder
 from ledger import Ledger
@@ -21,7 +22,7 @@ from stack import Account, Stack, end_orderly, free_port
 TRIALS = {
     "a": workers.killing, "b": workers.replacing, "c": database.restarting, "d": engine.living_together, "e": engine.unreachable,
     "f": engine.dying_cron, "g": engine.killed_containers, "h": canary.planting, "i": credentials.guessing, "j": credentials.ending,
-    "k": sockets.living, "l": cron_jobs.dying,
+    "k": sockets.living, "l": cron_jobs.dying, "m": queues.consuming,
 }
 
 
@@ -44,7 +45,7 @@ class World:
 def options():
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="Breaks a throw-away stack in every way it must survive, and prints a ledger.")
     parser.add_argument("--seconds", type=int, default=60, help="how long children are killed (60)")
-    parser.add_argument("--only", default=",".join(TRIALS), help="letters of the trials to run: a,b,…,l")
+    parser.add_argument("--only", default=",".join(TRIALS), help="letters of the trials to run: a,b,…,m")
     chosen = parser.parse_args()
     chosen.only = [letter for letter in chosen.only.split(",") if letter]
     if unknown := [letter for letter in chosen.only if letter not in TRIALS]:
