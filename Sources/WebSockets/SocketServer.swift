@@ -35,6 +35,7 @@ package final class SocketServer: Sendable {
     package init(listener: Int32, limit: Int) {
         self.listener = listener
         self.limit = limit
+        Self.raiseDescriptorLimit()
         var ends: [Int32] = [0, 0]
         precondition(pipe(&ends) == 0, "no descriptor to be had")
         // The listener too: a sibling may have taken whom it announced.
@@ -78,6 +79,14 @@ package final class SocketServer: Sendable {
     private func ask(_ request: Request) {
         pending.withLock { $0.append(request) }
         arrived.signal()
+    }
+
+    /// Each socket is a descriptor; most systems let a process ask for more than it is given.
+    private static func raiseDescriptorLimit() {
+        var files = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &files) == 0 else { return }
+        files.rlim_cur = files.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &files)
     }
 
     private static func digits(_ count: Int) -> String {
