@@ -52,6 +52,14 @@ struct PlanTests {
             """)
         try cloud.admin(
             "insert into events (id, owner_id, type, is_published) select new_id(), id, 'a.b', true from users where name = 'crowd'")
+        try cloud.admin("insert into servers (id, owner_id, name, host) select new_id(), id, 's', 'h' from users where name = 'crowd'")
+        try cloud.admin(
+            """
+            insert into server_metrics (id, owner_id, server_id, cpu_percent, memory_percent, reported_at)
+            select new_id(), owner_id, id, 1, 1, now() from servers, generate_series(1, 3)
+            """)
+        try cloud.admin(
+            "insert into commands (id, owner_id, server_id, command) select new_id(), owner_id, id, 'uptime' from servers")
         try cloud.admin("insert into login_attempts (subject) select id::text from users where name = 'crowd'")
         try cloud.admin(
             "insert into rooms (id, owner_id, name) select new_id(), id, 'r' from users where name = 'crowd'")
@@ -95,7 +103,7 @@ struct PlanTests {
             """)
         for table in [
             "queues", "queue_messages", "topics", "subscriptions", "users", "api_keys", "instances", "audit_log", "login_attempts", "runs",
-            "webhooks", "webhook_deliveries", "events", "rooms",
+            "webhooks", "webhook_deliveries", "events", "servers", "server_metrics", "commands", "rooms",
             "members", "participants", "messages",
         ] { try cloud.admin("analyze \(verbatim: table)") }
         for number in 1...12 {
@@ -127,7 +135,9 @@ struct PlanTests {
     @Test(arguments: [
         "api_keys", "instances", "queues", "topics", "subscriptions", "rooms", "members", "notifications",
         "audit_log where owner_id = current_owner() and true", "webhooks",
-        "webhook_deliveries where webhook_id = '01890000-0000-7000-8000-000000000000'",
+        "webhook_deliveries where webhook_id = '01890000-0000-7000-8000-000000000000'", "servers",
+        "server_metrics where server_id = '01890000-0000-7000-8000-000000000000'",
+        "commands where server_id = '01890000-0000-7000-8000-000000000000'",
     ])
     func listsGoByIndex(list: String) throws {
         let (table, condition) = list.contains(" where ") ? (list, "and") : (list, "where")

@@ -76,6 +76,7 @@ def subscribing(ledger, world):
             await asyncio.sleep(0.5)
         await asyncio.sleep(3)
         running.cancel()
+        await asyncio.wait([running])
         return alive
 
     alive = asyncio.run(all_of_it())
