@@ -31,7 +31,6 @@ create table server_metrics (
     foreign key (owner_id, server_id) references servers (owner_id, id) on delete cascade
 );
 create index server_metrics_age on server_metrics using brin (received_at);
-create index server_metrics_time on server_metrics (owner_id, server_id, received_at);
 call protect('server_metrics');
 grant select, insert on server_metrics to thecloud_api;
 grant select, delete on server_metrics to thecloud_cron;
