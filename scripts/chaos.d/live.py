@@ -19,7 +19,12 @@ class Subscriber:
     async def listen(self, until, opened):
         while time.monotonic() < until:
             since = f"&last_event_id={self.last}" if self.last else ""
-            socket = await WebSocket.open(self.stack.port, f"/ws?api_key={self.key}{since}")
+            try:
+                socket = await WebSocket.open(self.stack.port, f"/ws?api_key={self.key}{since}")
+            except Closed:
+                # Accepted by a worker of nginx that was just leaving.
+                await asyncio.sleep(0.1)
+                continue
             opened.set()
             try:
                 while (left := until - time.monotonic()) > 0:
