@@ -42,7 +42,7 @@ class Crowd:
             self.poll.register(opened.fileno(), select.EPOLLIN)
 
     def hear(self, seconds):
-        """What each socket got until all have something, and when the last of it came."""
+        """What each socket got until all have the event, and when the last of it came; a ping is no event."""
         heard, last, end = {}, 0.0, time.monotonic() + seconds
         while len(heard) < len(self.sockets) and time.monotonic() < end:
             for number, _ in self.poll.poll(0.2):
@@ -50,7 +50,8 @@ class Crowd:
                 last = time.time()
                 if not data:
                     raise RuntimeError("a socket was closed")
-                heard[number] = data
+                if b"run.created" in data:
+                    heard[number] = data
         return heard, last
 
     def close(self):
