@@ -91,6 +91,17 @@ begin
 end $$;
 grant execute on function check_vpc_quota(int) to thecloud_api;
 
+-- Refuses (TCQTA) one subnet more than a VPC may have; the caller holds the VPC's row.
+create function check_subnet_quota(in_vpc uuid, in_subnets int) returns void
+language plpgsql stable set search_path = pg_catalog, public
+as $$
+begin
+    if (select count(*) from subnets where vpc_id = in_vpc) >= in_subnets then
+        raise sqlstate 'TCQTA' using message = format('at most %s subnets in a VPC', in_subnets);
+    end if;
+end $$;
+grant execute on function check_subnet_quota(uuid, int) to thecloud_api;
+
 -- Where a block of a VPC's plan lies in the network behind it.
 create function shifted(in_block cidr, in_plan cidr, in_network cidr) returns cidr language sql immutable parallel safe
 as $$ select set_masklen((host(in_network)::inet + (host(in_block)::inet - host(in_plan)::inet)), masklen(in_block))::cidr $$;

@@ -74,15 +74,15 @@ final class Rig: Sendable {
     }
 }
 
-/// Waits until something is there, looking again and again; fails after half a minute.
+/// Waits until something is there, looking again and again; fails after a minute and a half.
 @discardableResult
 func eventually<Value>(_ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ look: () throws -> Value?) throws -> Value {
     let start = ContinuousClock.now
-    while start.duration(to: .now) < .seconds(30) {
+    while start.duration(to: .now) < .seconds(90) {
         if let value = try look() { return value }
         usleep(20_000)
     }
-    Issue.record("not within half a minute: \(what)", sourceLocation: sourceLocation)
+    Issue.record("not within a minute and a half: \(what)", sourceLocation: sourceLocation)
     throw Unexpected(description: what)
 }
 
