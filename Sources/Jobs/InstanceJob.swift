@@ -39,8 +39,10 @@ struct InstanceConvergence {
         let desired: String
         let status: String
         let restarts: Int
+        let address: String?
 
-        static let columns: SQL = "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts"
+        static let columns: SQL =
+            "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, host(private_ip)"
 
         init(_ row: Row) {
             var row = row
@@ -54,6 +56,7 @@ struct InstanceConvergence {
             desired = row.next()
             status = row.next()
             restarts = row.next()
+            address = row.next()
         }
     }
 
@@ -71,6 +74,9 @@ struct InstanceConvergence {
         let wish = Wish(row)
         if wish.desired == "DELETED" {
             try container.remove()
+            // Its removal may be under way elsewhere; what it has is in use until then.
+            guard try container.inspect() == nil else { return .again(seconds: 0.2) }
+            try InstanceMounts.releaseAll(of: id, bench)
             let transaction = try bench.connection.begin()
             transaction.notify("events")
             _ = try transaction.commit(
@@ -91,14 +97,19 @@ struct InstanceConvergence {
     }
 
     private func converge(_ wish: Wish) throws -> Job.Outcome {
+        let mounts = try InstanceMounts(of: id, bench)
         guard let present = try container.inspect() else {
+            try mounts.release()
             if wish.desired == "STOPPED" {
                 try report("STOPPED", reason: nil, wish)
                 return .done
             }
-            try create(wish)
+            guard let specs = try mounts.specs() else { return .again(seconds: 0.2) }
+            try create(wish, specs)
             return .again(seconds: 0)
         }
+        guard mounts.areIn(present) else { return try dismantle(present, wish) }
+        try mounts.release()
         switch (wish.desired, present.state) {
         case (_, .restarting), (_, .removing):
             return .again(seconds: 0.2)
@@ -130,6 +141,18 @@ struct InstanceConvergence {
         return .done
     }
 
+    /// Takes a container away whose volumes are no longer the right ones. Its successor gets the same address.
+    private func dismantle(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
+        switch present.state {
+        case .running, .paused:
+            if wish.desired == "RUNNING" { try report("STARTING", reason: "Its volumes are changing", wish, address: wish.address) }
+            try container.stop(present.state, seconds: Self.stopSeconds)
+        default: break
+        }
+        try container.remove()
+        return .again(seconds: 0)
+    }
+
     /// A container that ended without being asked to: started again, later each time, and given up when it keeps ending early.
     private func revive(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
         let restarts = try bench.connection.begin().commit(
@@ -152,7 +175,7 @@ struct InstanceConvergence {
         container.isOutOfMemory ? "it ran out of memory" : "its command ended with exit code \(container.exitCode)"
     }
 
-    private func create(_ wish: Wish) throws {
+    private func create(_ wish: Wish, _ mounts: [ContainerSpec.Mount]) throws {
         guard let image = ImageReference(wish.image) else { throw Unattainable(reason: "The image reference is not valid") }
         let network = try Networks(bench: bench).ensure(for: wish.owner)
         var spec = ContainerSpec(
@@ -164,7 +187,8 @@ struct InstanceConvergence {
         } catch {
             throw Unattainable(reason: "Its environment was encrypted under a key that this installation no longer has")
         }
-        spec.attachment = .init(network: network, aliases: [wish.name])
+        spec.attachment = .init(network: network, address: wish.address, aliases: [wish.name])
+        spec.mounts = mounts
         spec.ports = try ports()
         spec.hostname = wish.name
         try container.create(spec)
@@ -184,6 +208,10 @@ struct InstanceConvergence {
         switch try container.start() {
         case .started: return true
         case .undone: return false
+        case .addressTaken:
+            let network = try Networks(bench: bench).ensure(for: wish.owner)
+            try container.changeAddress(on: network, aliases: [wish.name])
+            return false
         case .portTaken(let message):
             guard try pickPortsAnew() else { throw Unattainable(reason: "A host port is in use on this machine: \(message)") }
             return false

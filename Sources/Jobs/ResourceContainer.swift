@@ -20,7 +20,9 @@ struct ResourceContainer {
         case started
         /// The container was taken away and has to be made anew.
         case undone
-        /// The same, because somebody else holds a host port; in the engine's words.
+        /// It stays, not started: another container has its fixed address meanwhile.
+        case addressTaken
+        /// The same as `undone`, because somebody else holds a host port; in the engine's words.
         case portTaken(String)
     }
 
@@ -73,6 +75,7 @@ struct ResourceContainer {
             case .halfStarted:
                 try remove()
                 return .undone
+            case .addressTaken: return .addressTaken
             case .portTaken(let message):
                 // The port stands in the container, so with another one it has to be made anew.
                 try remove()
@@ -82,6 +85,12 @@ struct ResourceContainer {
             default: throw error
             }
         }
+    }
+
+    /// Has the engine pick another address, for a container that does not run.
+    func changeAddress(on network: String, aliases: [String]) throws {
+        try Self.tolerating { try bench.engine.disconnect(name, from: network) }
+        try Self.tolerating { try bench.engine.connect(name, to: .init(network: network, aliases: aliases)) }
     }
 
     /// - Parameter seconds: between asking and killing.

@@ -47,6 +47,7 @@ enum Samples {
         Sample.servers,
         Sample.sessions,
         Sample.topics,
+        Sample.volumes,
         Sample.webhooks,
     ]
 

@@ -231,6 +231,7 @@ struct SchemaTests {
         let subscription: JSON = ["topic_id": .string(topic), "protocol": "queue", "endpoint": .string(queue)]
         #expect(cloud.call(.post, "/subscriptions", key: owner.key, json: subscription).status == 201)
         #expect(cloud.call(.post, "/topics/\(topic)/publish", key: owner.key, json: ["message": "m"]).status == 201)
+        #expect(cloud.call(.post, "/volumes", key: owner.key, json: ["name": "v", "size_gb": 1]).status == 201)
         let tables = try offenders(
             "select name from \(Self.owned) t where has_any_column_privilege('thecloud_api', t.oid, 'select') order by name")
         #expect(tables.count >= 6)
