@@ -1,5 +1,5 @@
 // Makes one instance so: compares the wish (instances.desired) with the container and closes the gap. Idempotent at every step,
-// so it may be killed anywhere; a container without a row is removed. Tables: instances, host_ports, networks.
+// so it may be killed anywhere; a container without a row is removed. Tables: instances, host_ports.
 import API
 import Crypto
 import Docker
@@ -39,8 +39,11 @@ struct InstanceConvergence {
         let desired: String
         let status: String
         let restarts: Int
+        let vpc: ID?
+        let subnet: ID?
 
-        static let columns: SQL = "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts"
+        static let columns: SQL =
+            "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, vpc_id, subnet_id"
 
         init(_ row: Row) {
             var row = row
@@ -54,10 +57,14 @@ struct InstanceConvergence {
             desired = row.next()
             status = row.next()
             restarts = row.next()
+            vpc = row.next()
+            subnet = row.next()
         }
     }
 
     private var container: ResourceContainer { ResourceContainer(bench: bench, kind: "instance", id: id) }
+
+    private func place(of wish: Wish) -> Place { Place(bench: bench, holder: .instance, id: id, owner: wish.owner, vpc: wish.vpc) }
 
     /// Restarts in a row, each within a minute of its start, after which an instance that keeps ending is left in ERROR.
     private static let restartLimit = 5
@@ -79,7 +86,7 @@ struct InstanceConvergence {
                 insert into events (id, owner_id, type, resource_id, data)
                 select \(bench.newID()), owner_id, 'instance.deleted', id, jsonb_build_object('name', name) from gone
                 """)
-            try Networks(bench: bench).removeIfUnused(of: wish.owner)
+            if wish.vpc == nil { try Networks(bench: bench).removeIfUnused(of: wish.owner) }
             return .done
         }
         do {
@@ -154,7 +161,6 @@ struct InstanceConvergence {
 
     private func create(_ wish: Wish) throws {
         guard let image = ImageReference(wish.image) else { throw Unattainable(reason: "The image reference is not valid") }
-        let network = try Networks(bench: bench).ensure(for: wish.owner)
         var spec = ContainerSpec(
             name: container.name, image: image,
             limits: .init(nanoCPUs: Int(wish.cpus * 1_000_000_000), memory: wish.memoryMB << 20, pids: 512),
@@ -164,7 +170,7 @@ struct InstanceConvergence {
         } catch {
             throw Unattainable(reason: "Its environment was encrypted under a key that this installation no longer has")
         }
-        spec.attachment = .init(network: network, aliases: [wish.name])
+        spec.attachment = try place(of: wish).attachment(aliases: [wish.name])
         spec.ports = try ports()
         spec.hostname = wish.name
         try container.create(spec)
@@ -181,11 +187,18 @@ struct InstanceConvergence {
 
     /// - Returns: false when the container has to be made anew first.
     private func start(_ wish: Wish) throws -> Bool {
-        switch try container.start() {
-        case .started: return true
-        case .undone: return false
-        case .portTaken(let message):
-            guard try pickPortsAnew() else { throw Unattainable(reason: "A host port is in use on this machine: \(message)") }
+        do {
+            switch try container.start() {
+            case .started: return true
+            case .undone: return false
+            case .portTaken(let message):
+                guard try pickPortsAnew() else { throw Unattainable(reason: "A host port is in use on this machine: \(message)") }
+                return false
+            }
+        } catch EngineError.addressTaken {
+            // As with a port, the address stands in the container.
+            try container.remove()
+            try place(of: wish).exchangeAddress(within: wish.subnet)
             return false
         }
     }

@@ -44,6 +44,7 @@ package struct Job: Sendable {
 
     /// All kinds there are.
     package static let all: [Job] = [
-        InstanceJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job, GatewayTarget.job,
+        InstanceJob.job, VPCJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job,
+        GatewayTarget.job,
     ]
 }

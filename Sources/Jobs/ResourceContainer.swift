@@ -70,7 +70,8 @@ struct ResourceContainer {
         } catch {
             switch error {
             case .notModified: return .started
-            case .halfStarted:
+            case .halfStarted, .notFound:
+                // Not found is its network, when somebody has removed that; a container keeps to the network that it was made with.
                 try remove()
                 return .undone
             case .portTaken(let message):
