@@ -18,7 +18,8 @@ package struct Config: Sendable {
     package let corsOrigins: Set<String>
     package let smtpURL: String?
     package let mailFrom: MailAddress
-    package let networkPool: CIDR
+    /// Blocks that networks are cut out of, the first that has room first.
+    package let networkPools: [CIDR]
     /// Blocks that URLs of users may lead to although they are not public.
     package let egressAllow: [CIDR]
     package let images: ManagedImages
@@ -145,8 +146,13 @@ package struct Config: Sendable {
         mailFrom = settings.parsed("THECLOUD_MAIL_FROM", default: MailAddress("The Cloud <thecloud@localhost>")!, "an e-mail address") {
             MailAddress($0)
         }
-        networkPool = settings.parsed("THECLOUD_NETWORK_POOL", default: CIDR("10.192.0.0/11")!, "an IPv4 block such as 10.192.0.0/11") {
-            CIDR($0).flatMap { $0.isIPv4 && (8...24).contains($0.prefixLength) ? $0 : nil }
+        networkPools = settings.parsed(
+            "THECLOUD_NETWORK_POOL", default: [CIDR("10.192.0.0/11")!, CIDR("10.64.0.0/11")!],
+            "IPv4 blocks of /8–/24 such as 10.192.0.0/11,10.64.0.0/11"
+        ) {
+            let texts = Settings.list($0)
+            let blocks = texts.compactMap(CIDR.init).filter { $0.isIPv4 && (8...24).contains($0.prefixLength) }
+            return blocks.count == texts.count && !blocks.isEmpty ? blocks : nil
         }
         egressAllow = settings.parsed("THECLOUD_EGRESS_ALLOW", default: [], "address blocks such as 10.0.0.0/8,fc00::/7, without host bits")
         {

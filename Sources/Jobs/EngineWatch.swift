@@ -30,11 +30,11 @@ struct EngineWatch {
         }
     }
 
-    /// Wishes a job for every row whose container is not as it says, and for every container without a row.
+    /// Wishes a job for every row whose container is not as it says, and for every container without a row; likewise for the networks of VPCs.
     func sweep() throws {
         let containers = Dictionary(grouping: try bench.engine.containers(labels: bench.names.labels)) { $0.labels["thecloud.kind"] ?? "" }
         for kind in WatchedKind.all { try sweep(kind, containers[kind.kind] ?? []) }
-        try removeOrphanedNetworks()
+        try sweepNetworks()
     }
 
     private func sweep(_ kind: WatchedKind, _ containers: [ContainerSummary]) throws {
@@ -58,17 +58,20 @@ struct EngineWatch {
     }
 
     /// A network's row is committed before the engine is asked for it, so one without a row is nobody's.
-    private func removeOrphanedNetworks() throws {
+    private func sweepNetworks() throws {
         let networks = try bench.engine.networks(labels: bench.names.labels(kind: "network"))
-        guard !networks.isEmpty else { return }
         let ids = networks.compactMap { $0.labels["thecloud.id"] }
-        let known = Set(
-            try bench.connection.begin().commit("select id from networks where id = any (\(ids)::uuid[])").map { row in
-                var row = row
-                return row.next(ID.self).description
-            })
+        let known = Set(try self.ids("select id from networks where id = any (\(ids)::uuid[])"))
         for network in networks where !known.contains(network.labels["thecloud.id"] ?? "") {
             try? bench.engine.removeNetwork(network.id)
+        }
+        try wish("vpc", try self.ids(VPCJob.unsettled(besides: ids)))
+    }
+
+    private func ids(_ sql: SQL) throws -> [String] {
+        try bench.connection.begin().commit(sql).map { row in
+            var row = row
+            return row.next(ID.self).description
         }
     }
 }

@@ -1,5 +1,5 @@
 // Makes one instance so: compares the wish (instances.desired) with the container and closes the gap. Idempotent at every step,
-// so it may be killed anywhere; a container without a row is removed. Tables: instances, host_ports, networks.
+// so it may be killed anywhere; a container without a row is removed. Tables: instances, host_ports.
 import API
 import Crypto
 import Docker
@@ -39,10 +39,14 @@ struct InstanceConvergence {
         let desired: String
         let status: String
         let restarts: Int
+        let vpc: ID?
+        let subnet: ID?
         let address: String?
 
         static let columns: SQL =
-            "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, host(private_ip)"
+            """
+            owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, vpc_id, subnet_id, host(private_ip)
+            """
 
         init(_ row: Row) {
             var row = row
@@ -56,11 +60,15 @@ struct InstanceConvergence {
             desired = row.next()
             status = row.next()
             restarts = row.next()
+            vpc = row.next()
+            subnet = row.next()
             address = row.next()
         }
     }
 
     private var container: ResourceContainer { ResourceContainer(bench: bench, kind: "instance", id: id) }
+
+    private func place(of wish: Wish) -> Place { Place(bench: bench, holder: .instance, id: id, owner: wish.owner, vpc: wish.vpc) }
 
     /// Restarts in a row, each within a minute of its start, after which an instance that keeps ending is left in ERROR.
     private static let restartLimit = 5
@@ -85,7 +93,7 @@ struct InstanceConvergence {
                 insert into events (id, owner_id, type, resource_id, data)
                 select \(bench.newID()), owner_id, 'instance.deleted', id, jsonb_build_object('name', name) from gone
                 """)
-            try Networks(bench: bench).removeIfUnused(of: wish.owner)
+            if wish.vpc == nil { try Networks(bench: bench).removeIfUnused(of: wish.owner) }
             return .done
         }
         do {
@@ -177,7 +185,6 @@ struct InstanceConvergence {
 
     private func create(_ wish: Wish, _ mounts: [ContainerSpec.Mount]) throws {
         guard let image = ImageReference(wish.image) else { throw Unattainable(reason: "The image reference is not valid") }
-        let network = try Networks(bench: bench).ensure(for: wish.owner)
         var spec = ContainerSpec(
             name: container.name, image: image,
             limits: .init(nanoCPUs: Int(wish.cpus * 1_000_000_000), memory: wish.memoryMB << 20, pids: 512),
@@ -187,7 +194,7 @@ struct InstanceConvergence {
         } catch {
             throw Unattainable(reason: "Its environment was encrypted under a key that this installation no longer has")
         }
-        spec.attachment = .init(network: network, address: wish.address, aliases: [wish.name])
+        spec.attachment = try place(of: wish).attachment(aliases: [wish.name], keeping: wish.address)
         spec.mounts = mounts
         spec.ports = try ports()
         spec.hostname = wish.name
@@ -205,15 +212,18 @@ struct InstanceConvergence {
 
     /// - Returns: false when the container has to be made anew first.
     private func start(_ wish: Wish) throws -> Bool {
-        switch try container.start() {
-        case .started: return true
-        case .undone: return false
-        case .addressTaken:
-            let network = try Networks(bench: bench).ensure(for: wish.owner)
-            try container.changeAddress(on: network, aliases: [wish.name])
-            return false
-        case .portTaken(let message):
-            guard try pickPortsAnew() else { throw Unattainable(reason: "A host port is in use on this machine: \(message)") }
+        do {
+            switch try container.start() {
+            case .started: return true
+            case .undone: return false
+            case .portTaken(let message):
+                guard try pickPortsAnew() else { throw Unattainable(reason: "A host port is in use on this machine: \(message)") }
+                return false
+            }
+        } catch EngineError.addressTaken {
+            let place = place(of: wish)
+            try place.exchangeAddress(within: wish.subnet)
+            try container.move(to: try place.attachment(aliases: [wish.name]))
             return false
         }
     }

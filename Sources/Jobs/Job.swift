@@ -45,7 +45,8 @@ package struct Job: Sendable {
 
     /// All kinds there are.
     package static let all: [Job] = [
-        InstanceJob.job, VolumeJob.job, VolumeUsage.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job,
+        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, PasswordResetMail.job, WebhookDelivery.job,
+        SubscriptionDelivery.job,
         NotificationJob.job, GatewayTarget.job,
     ]
 }

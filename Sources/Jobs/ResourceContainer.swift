@@ -20,8 +20,6 @@ struct ResourceContainer {
         case started
         /// The container was taken away and has to be made anew.
         case undone
-        /// It stays, not started: another container has its fixed address meanwhile.
-        case addressTaken
         /// The same as `undone`, because somebody else holds a host port; in the engine's words.
         case portTaken(String)
     }
@@ -72,10 +70,10 @@ struct ResourceContainer {
         } catch {
             switch error {
             case .notModified: return .started
-            case .halfStarted:
+            case .halfStarted, .notFound:
+                // Not found is its network, when somebody has removed that; a container keeps to the network that it was made with.
                 try remove()
                 return .undone
-            case .addressTaken: return .addressTaken
             case .portTaken(let message):
                 // The port stands in the container, so with another one it has to be made anew.
                 try remove()
@@ -87,10 +85,10 @@ struct ResourceContainer {
         }
     }
 
-    /// Has the engine pick another address, for a container that does not run.
-    func changeAddress(on network: String, aliases: [String]) throws {
-        try Self.tolerating { try bench.engine.disconnect(name, from: network) }
-        try Self.tolerating { try bench.engine.connect(name, to: .init(network: network, aliases: aliases)) }
+    /// Gives a container that does not run another address in its network; it keeps what it wrote.
+    func move(to attachment: ContainerSpec.Attachment) throws {
+        try Self.tolerating { try bench.engine.disconnect(name, from: attachment.network) }
+        try Self.tolerating { try bench.engine.connect(name, to: attachment) }
     }
 
     /// - Parameter seconds: between asking and killing.

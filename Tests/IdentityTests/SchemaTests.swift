@@ -232,6 +232,16 @@ struct SchemaTests {
         #expect(cloud.call(.post, "/subscriptions", key: owner.key, json: subscription).status == 201)
         #expect(cloud.call(.post, "/topics/\(topic)/publish", key: owner.key, json: ["message": "m"]).status == 201)
         #expect(cloud.call(.post, "/volumes", key: owner.key, json: ["name": "v", "size_gb": 1]).status == 201)
+        try cloud.admin(
+            """
+            with v as (insert into vpcs (id, owner_id, name, cidr_block) values (new_id(), \(owner.id)::uuid, 'v', '10.0.0.0/28') returning *),
+            n as (insert into networks (id, owner_id, network_cidr)
+                select id, owner_id, free_block('{10.192.0.0/11}', 28, '{}') from v returning *),
+            s as (insert into subnets (id, owner_id, vpc_id, name, cidr_block, network_cidr, availability_zone)
+                select new_id(), owner_id, id, 's', '10.0.0.0/28', network_cidr, 'a' from n)
+            insert into addresses (owner_id, network_id, number, instance_id)
+            select n.owner_id, n.id, 2, i.id from n join instances i on i.owner_id = n.owner_id
+            """)
         let tables = try offenders(
             "select name from \(Self.owned) t where has_any_column_privilege('thecloud_api', t.oid, 'select') order by name")
         #expect(tables.count >= 6)
