@@ -4,6 +4,6 @@ package import API
 
 package enum CloudSurface {
     package static let routes: [Route] =
-        Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Volumes.routes + Live.routes
+        Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Volumes.routes + Caches.routes + Live.routes
         + Queues.routes + Topics.routes + Subscriptions.routes + CronJobs.routes + GatewayRoutes.routes + GatewayTraffic.routes
 }

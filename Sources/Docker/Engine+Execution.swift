@@ -10,13 +10,17 @@ package struct Execution: Sendable, Equatable {
 extension Engine {
     /// Runs a command, without input, to its end.
     /// - Parameters:
+    ///   - environment: for this process alone; the engine keeps it nowhere.
     ///   - limit: bytes of output; of more the newest are kept.
     ///   - timeout: milliseconds.
     /// - Throws: `notFound`; `conflict` when the container does not run or is paused; `unreachable` when it takes too long (it goes on then).
     package func execute(
-        _ command: [String], in container: String, limit: Int = 1 << 20, timeout: Int = 10_000
+        _ command: [String], in container: String, environment: [String: String] = [:], limit: Int = 1 << 20, timeout: Int = 10_000
     ) throws(EngineError) -> Execution {
-        let body: JSON = ["AttachStdout": true, "AttachStderr": true, "Cmd": .strings(command)]
+        let variables = environment.map { "\($0.key)=\($0.value)" }.sorted()
+        let body: JSON = [
+            "AttachStdout": true, "AttachStderr": true, "Cmd": .strings(command), "Env": .strings(variables),
+        ]
         let id = try json("POST", path(container, "exec"), body: body, timeout: timeout)["Id"]?.string ?? ""
         let frames = LogFrames(limit: limit)
         try stream(

@@ -45,7 +45,7 @@ package struct Job: Sendable {
 
     /// All kinds there are.
     package static let all: [Job] = [
-        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, PasswordResetMail.job, WebhookDelivery.job,
+        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, CacheJob.job, PasswordResetMail.job, WebhookDelivery.job,
         SubscriptionDelivery.job,
         NotificationJob.job, GatewayTarget.job,
     ]

@@ -35,6 +35,7 @@ enum Samples {
 
     private static let resources = [
         Sample.auth,
+        Sample.caches,
         Sample.clients,
         Sample.cronJobs,
         Sample.instances,

@@ -232,6 +232,7 @@ struct SchemaTests {
         #expect(cloud.call(.post, "/subscriptions", key: owner.key, json: subscription).status == 201)
         #expect(cloud.call(.post, "/topics/\(topic)/publish", key: owner.key, json: ["message": "m"]).status == 201)
         #expect(cloud.call(.post, "/volumes", key: owner.key, json: ["name": "v", "size_gb": 1]).status == 201)
+        #expect(cloud.call(.post, "/caches", key: owner.key, json: ["name": "c", "memory_mb": 16]).status == 201)
         try cloud.admin(
             """
             with v as (insert into vpcs (id, owner_id, name, cidr_block) values (new_id(), \(owner.id)::uuid, 'v', '10.0.0.0/28') returning *),
