@@ -44,12 +44,13 @@ let package = Package(
         library("Schedules", on: ["HTTP"]),
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
+        library("Balancing", on: ["HTTP", "Crypto", "Docker"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
-        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Identity", "API"]),
+        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Balancing", "Identity", "API"]),
         library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Chat", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Outbound"]),
-        library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "API", "System"]),
+        library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Balancing", "API", "System"]),
         program(
             "thecloud-worker",
             on: ["System", "WebSockets", "HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet", "Chat"]),
@@ -74,6 +75,7 @@ let package = Package(
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
+        tests("BalancingTests", on: ["HTTP", "Outbound", "Docker", "Balancing", "System", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
         tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "TestSupport"], exclude: ["Clients"]),
     ]

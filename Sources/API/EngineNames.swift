@@ -12,7 +12,11 @@ package struct EngineNames: Sendable {
     package func name(_ kind: String, _ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-\(kind)-\(id)" }
 
     package func instance(_ id: ID) -> String { name("instance", id) }
+    package func volume(_ id: ID) -> String { name("volume", id) }
     package func network(_ id: ID) -> String { name("network", id) }
+
+    /// Whether `volume` could have made the name.
+    package func isVolume(_ name: String) -> Bool { name.hasPrefix("thecloud-\(stack.description.suffix(12))-volume-") }
 
     /// What all objects of this installation carry.
     package var labels: [String: String] { ["thecloud.stack": stack.description] }

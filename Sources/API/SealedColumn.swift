@@ -9,6 +9,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     case clientSecret
     case cronHeaders
     case subscriptionSecret
+    case cachePassword
 
     package var table: String {
         switch self {
@@ -17,6 +18,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .clientSecret: "clients"
         case .cronHeaders: "cron_jobs"
         case .subscriptionSecret: "subscriptions"
+        case .cachePassword: "caches"
         }
     }
 
@@ -29,6 +31,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         case .cronHeaders: "headers_sealed"
+        case .cachePassword: "password_sealed"
         }
     }
 
@@ -39,6 +42,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .clientSecret: "client.webhook_secret \(id)"
         case .cronHeaders: "cron.headers \(id)"
         case .subscriptionSecret: "subscription.secret \(id)"
+        case .cachePassword: "cache.password \(id)"
         }
     }
 }

@@ -17,6 +17,12 @@ package struct ContainerSpec: Sendable {
             self.address = address
             self.aliases = aliases
         }
+
+        var json: JSON {
+            var endpoint: [JSON.Member] = [.init("Aliases", .strings(aliases))]
+            if let address { endpoint.append(.init("IPAMConfig", ["IPv4Address": .string(address)])) }
+            return .object(endpoint)
+        }
     }
 
     package struct Mount: Sendable {
@@ -82,9 +88,7 @@ package struct ContainerSpec: Sendable {
         if let command { members.append(.init("Cmd", .strings(command))) }
         if let hostname { members.append(.init("Hostname", .string(hostname))) }
         if let attachment {
-            var endpoint: [JSON.Member] = [.init("Aliases", .strings(attachment.aliases))]
-            if let address = attachment.address { endpoint.append(.init("IPAMConfig", ["IPv4Address": .string(address)])) }
-            let endpoints: JSON = .object([.init(attachment.network, .object(endpoint))])
+            let endpoints: JSON = .object([.init(attachment.network, attachment.json)])
             members.append(.init("NetworkingConfig", ["EndpointsConfig": endpoints]))
         }
         return .object(members)

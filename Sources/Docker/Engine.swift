@@ -68,13 +68,27 @@ package final class Engine {
     /// A call whose answer is a stream; returns at its end, or when `onBytes` says `false`.
     /// - Parameter timeout: milliseconds, 0 for no limit.
     func stream(
-        _ method: String, _ path: String, _ query: KeyValuePairs<String, String>, timeout: Int, isCancelled: (() -> Bool)?,
-        onBytes: @escaping ([UInt8]) -> Bool
+        _ method: String, _ path: String, _ query: KeyValuePairs<String, String> = [:], body: JSON? = nil, timeout: Int,
+        isCancelled: (() -> Bool)?, onBytes: @escaping ([UInt8]) -> Bool
     ) throws(EngineError) {
-        let request = request(method, try target(path, query), body: nil, timeout: timeout)
+        let request = request(method, try target(path, query), body: body, timeout: timeout)
         let answer: OutboundResponse
         do {
             answer = try client.stream(request, isCancelled: isCancelled, onBytes: onBytes)
+        } catch {
+            throw Self.failure(error)
+        }
+        try check(answer)
+    }
+
+    /// A PUT of bytes that are no JSON.
+    func put(_ path: String, _ query: KeyValuePairs<String, String>, bytes: [UInt8], type: String) throws(EngineError) {
+        var request = request("PUT", try target(path, query), body: nil, timeout: 30_000)
+        request.headers = [("Content-Type", type)]
+        request.body = bytes
+        let answer: OutboundResponse
+        do {
+            answer = try client.send(request)
         } catch {
             throw Self.failure(error)
         }

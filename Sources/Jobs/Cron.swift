@@ -119,6 +119,8 @@ package final class Cron: Sendable {
                 if round % (Self.tidySeconds / Self.sweepSeconds) == 0 { try Housekeeping(bench: bench).run() }
                 try QueueKeeping(connection: bench.connection).bury()
                 try watch.sweep()
+                try VolumeJob.sweep(bench)
+                try VolumeUsage.begin(bench.connection)
             } catch {
                 Event.trouble("sweeping: \(error)").log()
             }

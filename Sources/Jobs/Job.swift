@@ -16,7 +16,7 @@ package struct Workbench {
 package struct Job: Sendable {
     /// Kinds of one lane share its threads, so that slow kinds can't starve the others.
     package enum Lane: String, Sendable, CaseIterable {
-        case engine, mail, delivery, resolving
+        case engine, mail, delivery, resolving, measuring
 
         var threads: Int {
             switch self {
@@ -24,6 +24,7 @@ package struct Job: Sendable {
             case .mail: 2
             case .delivery: 8
             case .resolving: 4
+            case .measuring: 1
             }
         }
     }
@@ -44,7 +45,8 @@ package struct Job: Sendable {
 
     /// All kinds there are.
     package static let all: [Job] = [
-        InstanceJob.job, VPCJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job,
-        GatewayTarget.job,
+        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, CacheJob.job, PasswordResetMail.job, WebhookDelivery.job,
+        SubscriptionDelivery.job,
+        NotificationJob.job, GatewayTarget.job,
     ]
 }

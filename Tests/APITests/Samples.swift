@@ -35,6 +35,7 @@ enum Samples {
 
     private static let resources = [
         Sample.auth,
+        Sample.caches,
         Sample.clients,
         Sample.cronJobs,
         Sample.instances,
@@ -47,6 +48,7 @@ enum Samples {
         Sample.servers,
         Sample.sessions,
         Sample.topics,
+        Sample.volumes,
         Sample.vpcs,
         Sample.webhooks,
     ]

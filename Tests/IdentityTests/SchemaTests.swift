@@ -235,6 +235,8 @@ struct SchemaTests {
         let subnet: JSON = ["name": "s", "cidr_block": "10.0.0.0/29"]
         #expect(cloud.call(.post, "/vpcs/\(vpc.string ?? "")/subnets", key: owner.key, json: subnet).status == 201)
         #expect(cloud.call(.post, "/instances", key: owner.key, json: ["name": "i", "image": "nginx", "vpc_id": vpc]).status == 201)
+        #expect(cloud.call(.post, "/volumes", key: owner.key, json: ["name": "v", "size_gb": 1]).status == 201)
+        #expect(cloud.call(.post, "/caches", key: owner.key, json: ["name": "c", "memory_mb": 16]).status == 201)
         let tables = try offenders(
             "select name from \(Self.owned) t where has_any_column_privilege('thecloud_api', t.oid, 'select') order by name")
         #expect(tables.count >= 6)
