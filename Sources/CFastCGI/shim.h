@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -20,6 +21,13 @@ static const short cloud_peer_closed = 0x2000;  // POLLRDHUP
 // prctl is variadic, so Swift can't call it. Both return 0, or -1 with errno.
 static inline int cloud_forbid_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
 static inline int cloud_signal_on_parent_death(int signal) { return prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
+
+// Nice 0, later and as any user; of the calling thread, which Linux means by 0.
+static inline int cloud_allow_usual_priority(void) {
+    struct rlimit limit = {20, 20};
+    return setrlimit(__RLIMIT_NICE, &limit);
+}
+static inline int cloud_set_priority(int nice) { return setpriority(PRIO_PROCESS, 0, nice); }
 
 // A descriptor travels between processes beside one byte. Both return -1 with errno; the second one 0 at the end, as no descriptor is that low.
 static inline int cloud_send_descriptor(int channel, int descriptor) {

@@ -41,6 +41,7 @@ package enum Child {
     ) -> Never {
         do {
             try prepare(pool)
+            Haste.usual()
             let drain = try start(Inherited.listener)
             reportReady()
             awaitDismissal()
@@ -55,6 +56,7 @@ package enum Child {
 
     /// Tells the master that this child serves.
     static func reportReady() {
+        Haste.usual()
         var byte: UInt8 = 1
         let count = write(Inherited.readiness, &byte, 1)
         close(Inherited.readiness)
@@ -70,6 +72,7 @@ package enum Child {
         }
         var ours = signalSet(SIGTERM, SIGINT)
         pthread_sigmask(SIG_BLOCK, &ours, nil)
+        Haste.less()
         if let user = pool.user {
             do {
                 try Privileges.become(user)
