@@ -22,6 +22,7 @@ package enum Child {
             try prepare(pool)
             let crew = Crew(pool: pool, reception: try Reception(pool: pool), log: log, makeHandler: makeHandler)
             try crew.start()
+            Haste.usual()
             awaitDismissal()
             let left = crew.drain()
             log(left > 0 ? .drainExpired(pool: pool.name, threads: left) : .drained(pool: pool.name))
@@ -56,7 +57,6 @@ package enum Child {
 
     /// Tells the master that this child serves.
     static func reportReady() {
-        Haste.usual()
         var byte: UInt8 = 1
         let count = write(Inherited.readiness, &byte, 1)
         close(Inherited.readiness)
