@@ -21,6 +21,7 @@ package struct Config: Sendable {
     package let networkPool: CIDR
     /// Blocks that URLs of users may lead to although they are not public.
     package let egressAllow: [CIDR]
+    package let images: ManagedImages
     package let quota: Quota
     package let pools: [PoolSize]
     package let sockets: SocketPoolSize
@@ -62,6 +63,16 @@ package struct Config: Sendable {
         package var polls: Int
         package var topics: Int
         package var subscriptions: Int
+        package var vpcs: Int
+        package var volumes: Int
+        /// Gibibytes of all volumes.
+        package var volumeGB: Int
+        package var loadBalancers: Int
+        package var groups: Int
+        package var caches: Int
+        package var functions: Int
+        /// Invocations that run at once; further ones wait.
+        package var invocations: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -143,6 +154,9 @@ package struct Config: Sendable {
             let blocks = texts.compactMap(CIDR.init)
             return blocks.count == texts.count ? blocks : nil
         }
+        images = ManagedImages { image in
+            settings.parsed(image.setting, default: image.official, "an image reference such as nginx:1.27") { ImageReference($0) }
+        }
         quota = Quota(
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
             memoryMB: settings.number("THECLOUD_QUOTA_MEMORY_MB", default: 65536, 0...1_000_000_000),
@@ -156,7 +170,15 @@ package struct Config: Sendable {
             queues: settings.number("THECLOUD_QUOTA_QUEUES", default: 1000, 0...1_000_000),
             polls: settings.number("THECLOUD_QUOTA_POLLS", default: 64, 1...1024),
             topics: settings.number("THECLOUD_QUOTA_TOPICS", default: 1000, 0...1_000_000),
-            subscriptions: settings.number("THECLOUD_QUOTA_SUBSCRIPTIONS", default: 1000, 0...1_000_000))
+            subscriptions: settings.number("THECLOUD_QUOTA_SUBSCRIPTIONS", default: 1000, 0...1_000_000),
+            vpcs: settings.number("THECLOUD_QUOTA_VPCS", default: 20, 0...1_000_000),
+            volumes: settings.number("THECLOUD_QUOTA_VOLUMES", default: 1000, 0...1_000_000),
+            volumeGB: settings.number("THECLOUD_QUOTA_VOLUME_GB", default: 65536, 0...1_000_000_000),
+            loadBalancers: settings.number("THECLOUD_QUOTA_LOAD_BALANCERS", default: 50, 0...1_000_000),
+            groups: settings.number("THECLOUD_QUOTA_GROUPS", default: 50, 0...1_000_000),
+            caches: settings.number("THECLOUD_QUOTA_CACHES", default: 50, 0...1_000_000),
+            functions: settings.number("THECLOUD_QUOTA_FUNCTIONS", default: 1000, 0...1_000_000),
+            invocations: settings.number("THECLOUD_QUOTA_INVOCATIONS", default: 16, 1...1024))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(

@@ -8,11 +8,17 @@ package struct EngineNames: Sendable {
 
     package init(stack: ID) { self.stack = stack }
 
-    package func instance(_ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-instance-\(id)" }
-    package func network(_ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-network-\(id)" }
+    /// The name of the one object of a kind that stands for a row.
+    package func name(_ kind: String, _ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-\(kind)-\(id)" }
+
+    package func instance(_ id: ID) -> String { name("instance", id) }
+    package func network(_ id: ID) -> String { name("network", id) }
+
+    /// What all objects of this installation carry.
+    package var labels: [String: String] { ["thecloud.stack": stack.description] }
 
     /// What all objects of one kind carry.
-    package func labels(kind: String) -> [String: String] { ["thecloud.stack": stack.description, "thecloud.kind": kind] }
+    package func labels(kind: String) -> [String: String] { labels.merging(["thecloud.kind": kind]) { first, _ in first } }
 
     /// What one object carries.
     package func labels(kind: String, id: ID, owner: ID) -> [String: String] {

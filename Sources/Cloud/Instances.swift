@@ -1,5 +1,5 @@
 // /instances: containers. A handler writes the wish (`desired`) and a job; thecloud-cron makes it so and writes `status`.
-// Tables: instances, instance_ports. Logs and statistics, which ask the engine, are in Instances+Engine.swift.
+// Tables: instances, host_ports. Logs and statistics, which ask the engine, are in Instances+Engine.swift.
 import API
 import Crypto
 import Docker
@@ -83,7 +83,7 @@ enum Instances {
 
     private static let refusals: [String: APIError] = [
         "instances_name_taken": .alreadyExists("You have an instance of this name already"),
-        "instance_ports_taken": .conflict("A host port is held by another instance"),
+        "host_ports_taken": .conflict("A host port is held by another instance"),
     ]
 
     private static func list(_ context: Context) throws -> Response {
@@ -114,7 +114,7 @@ enum Instances {
                 values (\(id), \(draft.name), \(draft.image.description), \(draft.command)::text[], \(draft.env.keys.sorted())::text[],
                 \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text)) returning \(columns)
             ), held as (
-                insert into instance_ports (instance_id, position, host_port, container_port, is_picked)
+                insert into host_ports (instance_id, position, host_port, container_port, is_picked)
                 select \(id), * from unnest(\(Array(ports.indices))::int[], \(ports.map(\.host))::int[], \(ports.map(\.container))::int[],
                 \(draft.ports.map { $0.host == 0 ? 1 : 0 })::int[]::boolean[])
             )

@@ -30,7 +30,7 @@ struct SchemaTests {
         let names = try offenders("select name from \(Self.owned) t order by name")
         #expect(
             Set(names).isSuperset(of: [
-                "api_keys", "audit_log", "idempotency_keys", "instances", "instance_ports", "networks", "refresh_tokens", "sessions",
+                "api_keys", "audit_log", "idempotency_keys", "instances", "host_ports", "networks", "refresh_tokens", "sessions",
                 "users",
             ]))
     }

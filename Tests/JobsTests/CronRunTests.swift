@@ -1,110 +1,21 @@
-// Cron jobs in databases of their own, so that several schedulers and dispatchers can be at work: each due time once, slow targets beside quick
-// ones, what was missed, what may not overlap, retries, and what a killed process had at hand. The clock is the test's.
-import API
-import Crypto
+// What becomes of a cron job's run: what its target sees, retries, failures, and what a killed process had at hand.
 import Dispatch
 import HTTP
 import Outbound
 import Postgres
-import Synchronization
-import System
 import TestSupport
 import Testing
 
 @testable import Jobs
 
-struct CronRunTests {
-    private static let settings = ["THECLOUD_EGRESS_ALLOW": "127.0.0.0/8"]
-    private static let number = Atomic(0)
-
+struct CronRunTests: CronTesting {
     let cloud: TestCloud
     let owner: Owner
-    private let clock = Clock()
+    let clock = CronClock()
 
     init() throws {
-        let number = Self.number.add(1, ordering: .relaxed).newValue
-        cloud = try TestCloud(Self.settings, database: .fresh("cron\(number)"))
+        cloud = try Self.newCloud()
         owner = try cloud.newOwner()
-    }
-
-    private final class Clock: Sendable {
-        private let time = Mutex(Timestamp.now())
-        var now: Timestamp { time.withLock { $0 } }
-        func set(_ now: Timestamp) { time.withLock { $0 = now } }
-        func advance(_ seconds: Int) { time.withLock { $0 = $0.advanced(seconds: seconds) } }
-    }
-
-    private func workbench() throws -> Workbench {
-        var bench = Workbench(
-            config: try TestCloud.config(Self.settings, url: cloud.database.cron), connection: Connection(url: cloud.database.cron),
-            engine: try #require(TestCloud.deadEngine()), names: EngineNames(stack: ID(at: .now())))
-        bench.now = { [clock] in clock.now }
-        return bench
-    }
-
-    /// Makes a job; its id.
-    private func job(_ name: String = "job", _ server: LocalServer, of owner: Owner? = nil, _ more: KeyValuePairs<String, JSON> = [:])
-        throws
-        -> String
-    {
-        let body: JSON = [
-            "name": .string(name), "target_url": .string("http://127.0.0.1:\(server.port)/\(name)"), "schedule": "* * * * *",
-        ]
-        guard case .object(let members) = body else { return "" }
-        let json = JSON.object(members.filter { member in !more.contains { $0.key == member.name } }).adding(more)
-        let answer = cloud.call(.post, "/cron", key: (owner ?? self.owner).key, json: json)
-        return try #require(answer["data"]?["id"]?.string, "\(answer)")
-    }
-
-    private func runs(_ id: String, of owner: Owner? = nil) -> [JSON] {
-        cloud.call(.get, "/cron/\(id)/runs?limit=100", key: (owner ?? self.owner).key)["data"]?.array ?? []
-    }
-
-    private func next(_ id: String) throws -> Timestamp {
-        try #require(try cloud.admin("select next_run_at from cron_jobs where id = \(id)::uuid").scalar(Timestamp.self))
-    }
-
-    /// Turns the clock to a little after the job's next due time.
-    @discardableResult
-    private func awaitDue(_ id: String) throws -> Timestamp {
-        let due = try next(id)
-        clock.set(due.advanced(seconds: 1))
-        return due
-    }
-
-    private func tick(_ bench: Workbench? = nil) throws {
-        let scheduler = CronScheduler(bench: try bench ?? workbench())
-        while try scheduler.tick() {}
-    }
-
-    /// Has so many dispatchers at work until something holds.
-    private func send(_ count: Int = 1, until isDone: () throws -> Bool) throws {
-        let isOver = Atomic(false)
-        // A closure that outlives nothing: the threads are joined below.
-        try withExtendedLifetime(isOver) {
-            let latch = Latch()
-            let benches = try (0..<count).map { _ in Handed(try workbench()) }
-            let threads = benches.map { bench in
-                WorkerThread { CronDispatcher(bench: bench.value, bell: Bell()).run { latch.isSet } }
-            }
-            defer {
-                latch.set()
-                for thread in threads { thread.join() }
-            }
-            try eventually("the runs", holds: isDone)
-        }
-    }
-
-    private final class Latch: Sendable {
-        private let value = Atomic(false)
-        var isSet: Bool { value.load(ordering: .acquiring) }
-        func set() { value.store(true, ordering: .releasing) }
-    }
-
-    /// Given to one thread for good.
-    private final class Handed: @unchecked Sendable {
-        let value: Workbench
-        init(_ value: Workbench) { self.value = value }
     }
 
     @Test func whatTheTargetSees() throws {
@@ -149,88 +60,6 @@ struct CronRunTests {
         let request = try #require(seen.values.first)
         #expect(request.line == "\(method) /job HTTP/1.1" && request.body == Array((payload ?? "").utf8))
         #expect(request.header("content-type") == type)
-    }
-
-    /// Four schedulers and four dispatchers on one database, over many jobs and ten minutes.
-    @Test func eachDueTimeRunsExactlyOnce() throws {
-        let seen = Recorder<String>()
-        let server = LocalServer.http { request in
-            seen.add("\(request.header("x-cloud-cron-job") ?? "") \(request.header("x-cloud-cron-due") ?? "")")
-            return ok("")
-        }
-        let ids = try (0..<20).map { try job("job-\($0)", server) }
-        let benches = try (0..<4).map { _ in Handed(try workbench()) }
-        for _ in 1...10 {
-            try awaitDue(ids[0])
-            let threads = benches.map { bench in
-                WorkerThread {
-                    for _ in 1...5 { _ = try? CronScheduler(bench: bench.value).tick() }
-                }
-            }
-            for thread in threads { thread.join() }
-        }
-        try send(4) { try cloud.admin("select count(*) from cron_runs where status = 'SUCCEEDED'").scalar(Int.self) == 200 }
-        #expect(try cloud.admin("select count(*) from cron_runs").scalar(Int.self) == 200)
-        #expect(seen.values.count == 200 && Set(seen.values).count == 200)
-    }
-
-    @Test func slowTargetsDelayNoOtherJob() throws {
-        let gate = DispatchSemaphore(value: 0)
-        let sleeper = LocalServer.http { _ in
-            gate.wait()
-            gate.signal()
-            return ok("")
-        }
-        let server = LocalServer.http { _ in ok("") }
-        let slow = try (0..<30).map { try job("slow-\($0)", sleeper) }
-        let other = try cloud.newOwner()
-        let quick = try (0..<10).map { try job("quick-\($0)", server, of: $0 < 5 ? owner : other) }
-        try awaitDue(slow[0])
-        try tick()
-        try send {
-            guard sleeper.connections == 30, (runs(quick[0]) + runs(quick[9], of: other)).allSatisfy({ $0["status"] == "SUCCEEDED" }) else {
-                return false
-            }
-            let finished = try cloud.admin("select count(*) from cron_runs where status = 'SUCCEEDED'").scalar(Int.self)
-            guard finished == 10 else { return false }
-            #expect(try cloud.admin("select count(*) from cron_runs where status = 'RUNNING'").scalar(Int.self) == 30)
-            gate.signal()
-            return true
-        }
-        #expect(try cloud.admin("select count(*) from cron_runs where status = 'SUCCEEDED'").scalar(Int.self) == 40, "none was called back")
-    }
-
-    @Test func whatMayNotOverlapIsSkipped() throws {
-        let gate = DispatchSemaphore(value: 0)
-        let server = LocalServer.http { _ in
-            gate.wait()
-            return ok("")
-        }
-        let (exclusive, free) = (try job("forbid", server, ["overlap": "forbid"]), try job("allow", server))
-        try send {
-            try awaitDue(exclusive)
-            try tick()
-            try eventually("both are sent") { server.connections == 2 ? true : nil }
-            try awaitDue(exclusive)
-            try tick()
-            try eventually("one more is sent") { server.connections == 3 ? true : nil }
-            #expect(runs(exclusive).map { $0["status"] } == ["SKIPPED", "RUNNING"])
-            #expect(runs(exclusive).first?["error"] == "the run before was not finished")
-            #expect(runs(free).map { $0["status"] } == ["RUNNING", "RUNNING"])
-            #expect(cloud.call(.post, "/cron/\(exclusive)/run", key: owner.key).code == "CONFLICT")
-            for _ in 1...4 { gate.signal() }
-            try eventually("all is done") { try count("status = 'SUCCEEDED'") == 3 ? true : nil }
-            // It is free again.
-            try awaitDue(exclusive)
-            try tick()
-            gate.signal()
-            try eventually("the next") { runs(exclusive).first?["status"] == "SUCCEEDED" ? true : nil }
-            return true
-        }
-    }
-
-    private func count(_ condition: SQL) throws -> Int {
-        try cloud.admin("select count(*) from cron_runs where \(condition)").scalar() ?? -1
     }
 
     /// A run whose sender died is sent again, and until then it holds up nothing for ever: the next one waits for it, beside it none is sent.
@@ -296,50 +125,6 @@ struct CronRunTests {
         let result = try eventually("it is cut") { senders.take().first }
         #expect(result.1.verdict == .interrupted)
         senders.close()
-    }
-
-    /// Three hours without a scheduler.
-    @Test(arguments: ["skip", "run_once"])
-    func whatWasMissed(policy: String) throws {
-        let server = LocalServer.http { _ in ok("") }
-        let hourly = try job("hourly", server, ["schedule": "0 * * * *", "missed": .string(policy)])
-        let frequent = try job("frequent", server, ["schedule": "* * * * *", "missed": .string(policy)])
-        let due = try next(hourly)
-        clock.set(due.advanced(seconds: 3 * 3600 + 1800 + 20))
-        try tick()
-        let latest = due.advanced(seconds: 3 * 3600)
-        #expect(runs(hourly).map { $0["due_at"]?.string } == [latest.description])
-        #expect(runs(hourly).first?["status"]?.string == (policy == "skip" ? "MISSED" : "SCHEDULED"))
-        #expect(runs(hourly).first?["error"] == (policy == "skip" ? "nothing ran the jobs at that time" : .null))
-        #expect(try next(hourly) == due.advanced(seconds: 4 * 3600))
-        // What came due 20 s ago is on time, and for run_once it stands for all before.
-        let onTime = due.advanced(seconds: 3 * 3600 + 1800)
-        let frequentRuns = runs(frequent).map { "\($0["status"]?.string ?? "") \($0["due_at"]?.string ?? "")" }
-        #expect(frequentRuns.first == "SCHEDULED \(onTime)")
-        #expect(frequentRuns.dropFirst() == (policy == "skip" ? ["MISSED \(onTime.advanced(seconds: -60))"] : []))
-        #expect(try next(frequent) == onTime.advanced(seconds: 60))
-        try tick()
-        #expect(runs(hourly).count == 1 && runs(frequent).count == frequentRuns.count)
-        try send { try count("status = 'SCHEDULED' or status = 'RUNNING'") == 0 }
-        #expect(server.connections == (policy == "skip" ? 1 : 2))
-    }
-
-    @Test func pauseResumeAndRunNow() throws {
-        let server = LocalServer.http { _ in ok("") }
-        let id = try job("job", server)
-        #expect(cloud.call(.post, "/cron/\(id)/pause", key: owner.key).status == 200)
-        clock.advance(7200)
-        try tick()
-        #expect(runs(id).isEmpty)
-        #expect(cloud.call(.post, "/cron/\(id)/run", key: owner.key).status == 202)
-        try send { runs(id).first?["status"] == "SUCCEEDED" }
-        cloud.advance = 7200
-        #expect(cloud.call(.post, "/cron/\(id)/resume", key: owner.key).status == 200)
-        try tick()
-        #expect(runs(id).count == 1, "nothing of what was due meanwhile")
-        try awaitDue(id)
-        try tick()
-        #expect(runs(id).map { $0["trigger"] } == ["schedule", "manual"])
     }
 
     @Test func retriesAreOneRun() throws {
@@ -416,31 +201,5 @@ struct CronRunTests {
             """)
         try Housekeeping(bench: try workbench()).run()
         #expect(runs(id).map { $0["status"] } == ["SCHEDULED"], "what is not finished is kept")
-    }
-
-    /// A tick costs what the due ones cost: with 100 of 20 000 due, it goes by the index.
-    @Test func aTickReadsWhatIsDue() throws {
-        let server = LocalServer.http { _ in ok("") }
-        _ = try job("job", server, ["schedule": "0 0 1 1 *"])
-        try cloud.admin(
-            """
-            insert into cron_jobs (id, owner_id, name, schedule, target_url, next_run_at)
-            select new_id(), \(owner.id)::uuid, 'n' || n, '* * * * *', 'http://x/', now() + case when n % 200 = 0 then -1 else 600 end
-            * interval '1 second' from generate_series(1, 20000) n
-            """)
-        try cloud.admin("analyze cron_jobs")
-        let rows = try cloud.admin(
-            """
-            explain (analyze, timing off, summary off, costs off) select id from cron_jobs where next_run_at <= now()
-            order by next_run_at limit 500 for update skip locked
-            """)
-        let plan = rows.map { row in
-            var row = row
-            return row.next(String.self)
-        }.joined(separator: "\n")
-        #expect(plan.contains("Index Scan using cron_jobs_next") && !plan.contains("Seq Scan") && !plan.contains("Sort"), "\(plan)")
-        clock.set(.now())
-        try tick()
-        #expect(try count("true") == 100)
     }
 }
