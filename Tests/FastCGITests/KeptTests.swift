@@ -121,7 +121,7 @@ import Testing
         client.send(bytes)
         #expect(client.closes() == true)
         #expect(try rig.servingPID() == rig.ready[0])
-        #expect(rig.count("malformedRequest") == 1)
+        try rig.awaitCondition("it is reported") { rig.count("malformedRequest") == 1 }
     }
 
     @Test func anAbortedBodyKillsNobody() throws {
