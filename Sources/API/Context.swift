@@ -10,6 +10,8 @@ package struct Equipment {
     let source: ConnectionSource
     /// Only in workers that may talk to it: the long pool's.
     package let engine: Engine?
+    /// Only in workers whose threads may wait for what somebody else does: the long pool's.
+    package var mayWait = true
     package var now: () -> Timestamp = Timestamp.now
 
     package init(config: Config, connection: Connection, engine: Engine?) {

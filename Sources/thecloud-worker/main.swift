@@ -27,8 +27,10 @@ do {
         Child.serve(pool: pool.fastCGI(config, dispatcher.routes), log: PoolEvent.log) {
             let engine = pool.pool == .long ? Engine(host: config.dockerHost) : nil
             let source = shared.map(ConnectionSource.init) ?? ConnectionSource(Connection(url: config.databaseURL))
-            let equipment = Equipment(config: config, source: source, engine: engine)
-            return { dispatcher.respond(to: $0, with: equipment) }
+            var equipment = Equipment(config: config, source: source, engine: engine)
+            equipment.mayWait = pool.pool == .long
+            if shared == nil { dispatcher.rehearse(with: equipment) }
+            return { [equipment] in dispatcher.respond(to: $0, with: equipment) }
         }
     }
     Event.started(program: "thecloud-worker").log()
