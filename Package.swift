@@ -32,6 +32,7 @@ let package = Package(
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
+        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
         .systemLibrary(name: "CWebSocket", providers: [.apt(["libwslay-dev"])]),
 
         library("System"),
@@ -42,6 +43,7 @@ let package = Package(
         library("FastCGI", on: ["CFastCGI", "HTTP", "System"]),
         library("Outbound", on: ["CCurl", "HTTP"]),
         library("Schedules", on: ["HTTP"]),
+        library("Archive", on: ["CArchive"]),
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
@@ -74,6 +76,7 @@ let package = Package(
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
+        tests("ArchiveTests", on: ["Archive", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
         tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "TestSupport"], exclude: ["Clients"]),
     ]
