@@ -45,6 +45,7 @@ let package = Package(
         library("Schedules", on: ["HTTP"]),
         library("Archive", on: ["CArchive"]),
         library("Docker", on: ["HTTP", "Outbound"]),
+        library("Sandboxes", on: ["System", "HTTP", "Archive", "Docker"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
         library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Identity", "API"]),
@@ -77,6 +78,7 @@ let package = Package(
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
         tests("ArchiveTests", on: ["Archive", "TestSupport"]),
+        tests("SandboxesTests", on: ["HTTP", "Docker", "Sandboxes", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
         tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "TestSupport"], exclude: ["Clients"]),
     ]
