@@ -9,6 +9,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     case clientSecret
     case cronHeaders
     case subscriptionSecret
+    case functionEnvironment
 
     package var table: String {
         switch self {
@@ -17,6 +18,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .clientSecret: "clients"
         case .cronHeaders: "cron_jobs"
         case .subscriptionSecret: "subscriptions"
+        case .functionEnvironment: "functions"
         }
     }
 
@@ -25,7 +27,7 @@ package enum SealedColumn: CaseIterable, Sendable {
 
     package var column: String {
         switch self {
-        case .instanceEnvironment: "env_sealed"
+        case .instanceEnvironment, .functionEnvironment: "env_sealed"
         case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         case .cronHeaders: "headers_sealed"
@@ -39,6 +41,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .clientSecret: "client.webhook_secret \(id)"
         case .cronHeaders: "cron.headers \(id)"
         case .subscriptionSecret: "subscription.secret \(id)"
+        case .functionEnvironment: "function.env \(id)"
         }
     }
 }

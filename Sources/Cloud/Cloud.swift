@@ -6,4 +6,5 @@ package enum CloudSurface {
     package static let routes: [Route] =
         Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + Live.routes
         + Queues.routes + Topics.routes + Subscriptions.routes + CronJobs.routes + GatewayRoutes.routes + GatewayTraffic.routes
+        + Functions.routes
 }

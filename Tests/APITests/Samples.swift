@@ -37,6 +37,7 @@ enum Samples {
         Sample.auth,
         Sample.clients,
         Sample.cronJobs,
+        Sample.functions,
         Sample.instances,
         Sample.messages,
         Sample.notifications,
