@@ -10,6 +10,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     case cronHeaders
     case subscriptionSecret
     case cachePassword
+    case functionEnvironment
 
     package var table: String {
         switch self {
@@ -19,6 +20,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .cronHeaders: "cron_jobs"
         case .subscriptionSecret: "subscriptions"
         case .cachePassword: "caches"
+        case .functionEnvironment: "functions"
         }
     }
 
@@ -27,7 +29,7 @@ package enum SealedColumn: CaseIterable, Sendable {
 
     package var column: String {
         switch self {
-        case .instanceEnvironment: "env_sealed"
+        case .instanceEnvironment, .functionEnvironment: "env_sealed"
         case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         case .cronHeaders: "headers_sealed"
@@ -43,6 +45,7 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .cronHeaders: "cron.headers \(id)"
         case .subscriptionSecret: "subscription.secret \(id)"
         case .cachePassword: "cache.password \(id)"
+        case .functionEnvironment: "function.env \(id)"
         }
     }
 }

@@ -38,6 +38,7 @@ enum Samples {
         Sample.caches,
         Sample.clients,
         Sample.cronJobs,
+        Sample.functions,
         Sample.instances,
         Sample.messages,
         Sample.notifications,
