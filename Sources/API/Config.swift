@@ -18,12 +18,16 @@ package struct Config: Sendable {
     package let corsOrigins: Set<String>
     package let smtpURL: String?
     package let mailFrom: MailAddress
-    package let networkPool: CIDR
+    /// Blocks that networks are cut out of, the first that has room first.
+    package let networkPools: [CIDR]
     /// Blocks that URLs of users may lead to although they are not public.
     package let egressAllow: [CIDR]
+    package let images: ManagedImages
     package let quota: Quota
     package let pools: [PoolSize]
     package let sockets: SocketPoolSize
+    /// Idle sandboxes of functions that a process keeps.
+    package let warmSandboxes: Int
     package let users: Users
     package let retentionDays: Retention
 
@@ -62,6 +66,16 @@ package struct Config: Sendable {
         package var polls: Int
         package var topics: Int
         package var subscriptions: Int
+        package var vpcs: Int
+        package var volumes: Int
+        /// Gibibytes of all volumes.
+        package var volumeGB: Int
+        package var loadBalancers: Int
+        package var groups: Int
+        package var caches: Int
+        package var functions: Int
+        /// Invocations that run at once; further ones wait.
+        package var invocations: Int
     }
 
     /// How much of the machine one pool of workers gets.
@@ -99,6 +113,7 @@ package struct Config: Sendable {
         package let metrics: Int
         /// What became of cron jobs.
         package let runs: Int
+        package let invocations: Int
     }
 
     package struct Problems: Error, CustomStringConvertible {
@@ -134,14 +149,22 @@ package struct Config: Sendable {
         mailFrom = settings.parsed("THECLOUD_MAIL_FROM", default: MailAddress("The Cloud <thecloud@localhost>")!, "an e-mail address") {
             MailAddress($0)
         }
-        networkPool = settings.parsed("THECLOUD_NETWORK_POOL", default: CIDR("10.192.0.0/11")!, "an IPv4 block such as 10.192.0.0/11") {
-            CIDR($0).flatMap { $0.isIPv4 && (8...24).contains($0.prefixLength) ? $0 : nil }
+        networkPools = settings.parsed(
+            "THECLOUD_NETWORK_POOL", default: [CIDR("10.192.0.0/11")!, CIDR("10.64.0.0/11")!],
+            "IPv4 blocks of /8–/24 such as 10.192.0.0/11,10.64.0.0/11"
+        ) {
+            let texts = Settings.list($0)
+            let blocks = texts.compactMap(CIDR.init).filter { $0.isIPv4 && (8...24).contains($0.prefixLength) }
+            return blocks.count == texts.count && !blocks.isEmpty ? blocks : nil
         }
         egressAllow = settings.parsed("THECLOUD_EGRESS_ALLOW", default: [], "address blocks such as 10.0.0.0/8,fc00::/7, without host bits")
         {
             let texts = Settings.list($0)
             let blocks = texts.compactMap(CIDR.init)
             return blocks.count == texts.count ? blocks : nil
+        }
+        images = ManagedImages { image in
+            settings.parsed(image.setting, default: image.official, "an image reference such as nginx:1.27") { ImageReference($0) }
         }
         quota = Quota(
             instances: settings.number("THECLOUD_QUOTA_INSTANCES", default: 100, 0...1_000_000),
@@ -156,7 +179,15 @@ package struct Config: Sendable {
             queues: settings.number("THECLOUD_QUOTA_QUEUES", default: 1000, 0...1_000_000),
             polls: settings.number("THECLOUD_QUOTA_POLLS", default: 64, 1...1024),
             topics: settings.number("THECLOUD_QUOTA_TOPICS", default: 1000, 0...1_000_000),
-            subscriptions: settings.number("THECLOUD_QUOTA_SUBSCRIPTIONS", default: 1000, 0...1_000_000))
+            subscriptions: settings.number("THECLOUD_QUOTA_SUBSCRIPTIONS", default: 1000, 0...1_000_000),
+            vpcs: settings.number("THECLOUD_QUOTA_VPCS", default: 20, 0...1_000_000),
+            volumes: settings.number("THECLOUD_QUOTA_VOLUMES", default: 1000, 0...1_000_000),
+            volumeGB: settings.number("THECLOUD_QUOTA_VOLUME_GB", default: 65536, 0...1_000_000_000),
+            loadBalancers: settings.number("THECLOUD_QUOTA_LOAD_BALANCERS", default: 50, 0...1_000_000),
+            groups: settings.number("THECLOUD_QUOTA_GROUPS", default: 50, 0...1_000_000),
+            caches: settings.number("THECLOUD_QUOTA_CACHES", default: 50, 0...1_000_000),
+            functions: settings.number("THECLOUD_QUOTA_FUNCTIONS", default: 1000, 0...1_000_000),
+            invocations: settings.number("THECLOUD_QUOTA_INVOCATIONS", default: 16, 1...1024))
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
@@ -172,6 +203,7 @@ package struct Config: Sendable {
         sockets = SocketPoolSize(
             threads: settings.number("THECLOUD_SOCKET_THREADS", default: 4, 1...256),
             limit: settings.number("THECLOUD_SOCKET_LIMIT", default: 10_000, 1...100_000))
+        warmSandboxes = settings.number("THECLOUD_WARM_SANDBOXES", default: 16, 0...1024)
         users = Users(
             worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],
             socketGroup: environment["THECLOUD_SOCKET_GROUP"])
@@ -181,7 +213,8 @@ package struct Config: Sendable {
             deliveries: settings.number("THECLOUD_RETENTION_DELIVERIES", default: 30, 1...36500),
             notifications: settings.number("THECLOUD_RETENTION_NOTIFICATIONS", default: 30, 1...36500),
             metrics: settings.number("THECLOUD_RETENTION_METRICS", default: 30, 1...36500),
-            runs: settings.number("THECLOUD_RETENTION_RUNS", default: 30, 1...36500))
+            runs: settings.number("THECLOUD_RETENTION_RUNS", default: 30, 1...36500),
+            invocations: settings.number("THECLOUD_RETENTION_INVOCATIONS", default: 30, 1...36500))
         keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
         guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
     }

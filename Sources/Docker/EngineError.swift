@@ -14,6 +14,8 @@ package enum EngineError: Error, Equatable, Sendable {
     case portTaken(String)
     /// A fixed address on a network is held by another container.
     case addressTaken(String)
+    /// The start of the container was interrupted by the engine's end; it must be removed and made anew.
+    case halfStarted(String)
     /// The address block overlaps one that the engine uses.
     case poolOverlap(String)
     /// No whole answer: the engine is down, silent, or broke off. What was asked may have been done.
@@ -31,6 +33,7 @@ package enum EngineError: Error, Equatable, Sendable {
             case 404 where ["no such image", "manifest for ", "manifest unknown", "pull access"].contains { text.contains($0) }:
                 .imageMissing(message)
             case 404: .notFound
+            case _ where text.contains("task") && text.contains("already exists"): .halfStarted(message)
             case _ where text.contains("port is already allocated"): .portTaken(message)
             case _ where text.contains("address already in use"):
                 text.contains("listen") || text.contains("bind") ? .portTaken(message) : .addressTaken(message)
@@ -50,7 +53,7 @@ extension EngineError: CustomStringConvertible {
         case .cancelled: "cancelled"
         case .unreachable(let why): "the engine does not answer: \(why)"
         case .conflict(let message), .imageMissing(let message), .portTaken(let message), .addressTaken(let message),
-            .poolOverlap(let message):
+            .halfStarted(let message), .poolOverlap(let message):
             message
         case .other(let status, let message): "the engine answered \(status): \(message)"
         }

@@ -35,6 +35,12 @@ package struct CIDR: Hashable, Sendable, CustomStringConvertible {
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// An address of an IPv4 block, counted from its first, which is 0.
+    package func address(_ number: Int) -> String {
+        let value = address.reduce(0) { $0 << 8 | Int($1) } + number
+        return [24, 16, 8, 0].map { String(value >> $0 & 255) }.joined(separator: ".")
+    }
+
     package var isIPv4: Bool { address.count == 4 }
 
     /// Whether every address of the other block is in this one.

@@ -6,6 +6,31 @@ package enum Permission: String, CaseIterable, Sendable {
     case instanceCreate = "instance:create"
     case instanceUpdate = "instance:update"
     case instanceDelete = "instance:delete"
+    case vpcRead = "vpc:read"
+    case vpcCreate = "vpc:create"
+    case vpcUpdate = "vpc:update"
+    case vpcDelete = "vpc:delete"
+    case volumeRead = "volume:read"
+    case volumeCreate = "volume:create"
+    case volumeUpdate = "volume:update"
+    case volumeDelete = "volume:delete"
+    case loadBalancerRead = "loadbalancer:read"
+    case loadBalancerCreate = "loadbalancer:create"
+    case loadBalancerUpdate = "loadbalancer:update"
+    case loadBalancerDelete = "loadbalancer:delete"
+    case autoscalingRead = "autoscaling:read"
+    case autoscalingCreate = "autoscaling:create"
+    case autoscalingUpdate = "autoscaling:update"
+    case autoscalingDelete = "autoscaling:delete"
+    case cacheRead = "cache:read"
+    case cacheCreate = "cache:create"
+    case cacheUpdate = "cache:update"
+    case cacheDelete = "cache:delete"
+    case functionRead = "function:read"
+    case functionCreate = "function:create"
+    case functionUpdate = "function:update"
+    case functionDelete = "function:delete"
+    case functionInvoke = "function:invoke"
     case queueRead = "queue:read"
     case queueCreate = "queue:create"
     case queueUpdate = "queue:update"
@@ -101,7 +126,11 @@ package enum Permission: String, CaseIterable, Sendable {
 
     private static func resources(of audience: Audience) -> Set<Substring> {
         switch audience {
-        case .people: ["instance", "queue", "topic", "cron", "route", "run", "server", "command", "webhook", "key", "audit", "auth"]
+        case .people:
+            [
+                "instance", "vpc", "volume", "loadbalancer", "autoscaling", "cache", "function", "queue", "topic", "cron", "route", "run",
+                "server", "command", "webhook", "key", "audit", "auth",
+            ]
         case .clients: ["client", "member", "room", "message", "notification", "webhook", "analytics"]
         case .members: ["profile", "room", "message"]
         }

@@ -14,13 +14,14 @@ struct EngineWatch {
 
     /// Follows the events stream until told to stop.
     func follow() {
-        let labels = bench.names.labels(kind: "instance")
+        let kinds = Set(WatchedKind.all.map(\.kind))
         while !isStopping() {
             do {
                 try sweep()
-                try bench.engine.events(labels: labels, isCancelled: isStopping) { event in
+                try bench.engine.events(labels: bench.names.labels, isCancelled: isStopping) { event in
                     guard Self.telling.contains(event.action), let id = event.attributes["thecloud.id"] else { return true }
-                    return (try? wish([id])) != nil
+                    guard let kind = event.attributes["thecloud.kind"], kinds.contains(kind) else { return true }
+                    return (try? wish(kind, [id])) != nil
                 }
             } catch {
                 if !isStopping() { Event.trouble("the engine's events are interrupted: \(error)").log() }
@@ -29,53 +30,48 @@ struct EngineWatch {
         }
     }
 
-    /// Wishes a job for every instance whose container is not as its row says, and for every container without a row.
+    /// Wishes a job for every row whose container is not as it says, and for every container without a row; likewise for the networks of VPCs.
     func sweep() throws {
-        let containers = Dictionary(
-            try bench.engine.containers(labels: bench.names.labels(kind: "instance")).compactMap { container in
-                container.labels["thecloud.id"].map { ($0, container.state) }
-            }, uniquingKeysWith: { first, _ in first })
-        let rows = try bench.connection.begin().commit(
-            """
-            select id, desired, status from instances
-            where not (desired = 'STOPPED' and status = 'STOPPED') or id = any (\(containers.keys.sorted())::uuid[])
-            """)
-        var wanted = Set(containers.keys)
-        for var row in rows {
-            let (id, desired, status): (ID, String, String) = (row.next(), row.next(), row.next())
-            wanted.remove(id.description)
-            let isSettled =
-                switch (desired, status, containers[id.description]) {
-                case ("RUNNING", "RUNNING", .running), ("PAUSED", "PAUSED", .paused): true
-                case ("STOPPED", "STOPPED", .exited), ("STOPPED", "STOPPED", .created), ("STOPPED", "STOPPED", nil): true
-                case ("RUNNING", "ERROR", let state), ("PAUSED", "ERROR", let state): state != .running
-                default: false
-                }
-            if !isSettled { wanted.insert(id.description) }
-        }
-        try wish(wanted.sorted())
-        try removeOrphanedNetworks()
+        let containers = Dictionary(grouping: try bench.engine.containers(labels: bench.names.labels)) { $0.labels["thecloud.kind"] ?? "" }
+        for kind in WatchedKind.all { try sweep(kind, containers[kind.kind] ?? []) }
+        try sweepNetworks()
     }
 
-    private func wish(_ ids: [String]) throws {
+    private func sweep(_ kind: WatchedKind, _ containers: [ContainerSummary]) throws {
+        let states = Dictionary(
+            containers.compactMap { container in container.labels["thecloud.id"].map { ($0, container.state) } },
+            uniquingKeysWith: { first, _ in first })
+        var wanted = Set(states.keys)
+        for var row in try bench.connection.begin().commit(kind.rows(states.keys.sorted())) {
+            let (id, wish, status): (ID, String, String) = (row.next(), row.next(), row.next())
+            wanted.remove(id.description)
+            if !kind.isSettled(wish, status, states[id.description]) { wanted.insert(id.description) }
+        }
+        try wish(kind.kind, wanted.sorted())
+    }
+
+    private func wish(_ kind: String, _ ids: [String]) throws {
         guard !ids.isEmpty else { return }
         let transaction = try bench.connection.begin()
         transaction.notify("jobs")
-        _ = try transaction.commit("select enqueue('instance', id, null) from unnest(\(ids)::text[]) id")
+        _ = try transaction.commit("select enqueue(\(kind), id, null) from unnest(\(ids)::text[]) id")
     }
 
     /// A network's row is committed before the engine is asked for it, so one without a row is nobody's.
-    private func removeOrphanedNetworks() throws {
+    private func sweepNetworks() throws {
         let networks = try bench.engine.networks(labels: bench.names.labels(kind: "network"))
-        guard !networks.isEmpty else { return }
         let ids = networks.compactMap { $0.labels["thecloud.id"] }
-        let known = Set(
-            try bench.connection.begin().commit("select id from networks where id = any (\(ids)::uuid[])").map { row in
-                var row = row
-                return row.next(ID.self).description
-            })
+        let known = Set(try self.ids("select id from networks where id = any (\(ids)::uuid[])"))
         for network in networks where !known.contains(network.labels["thecloud.id"] ?? "") {
             try? bench.engine.removeNetwork(network.id)
+        }
+        try wish("vpc", try self.ids(VPCJob.unsettled(besides: ids)))
+    }
+
+    private func ids(_ sql: SQL) throws -> [String] {
+        try bench.connection.begin().commit(sql).map { row in
+            var row = row
+            return row.next(ID.self).description
         }
     }
 }

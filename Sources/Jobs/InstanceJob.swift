@@ -1,5 +1,5 @@
 // Makes one instance so: compares the wish (instances.desired) with the container and closes the gap. Idempotent at every step,
-// so it may be killed anywhere; a container without a row is removed. Tables: instances, instance_ports, networks.
+// so it may be killed anywhere; a container without a row is removed. Tables: instances, host_ports.
 import API
 import Crypto
 import Docker
@@ -10,6 +10,17 @@ enum InstanceJob {
     static let job = Job(kind: "instance", lane: .engine, attempts: .max, patience: 5) { bench, subject in
         guard let id = ID(subject) else { return .done }
         return try InstanceConvergence(bench: bench, id: id).run()
+    }
+
+    static let watched = WatchedKind(kind: "instance") { ids in
+        "select id, desired, status from instances where not (desired = 'STOPPED' and status = 'STOPPED') or id = any (\(ids)::uuid[])"
+    } isSettled: { desired, status, state in
+        switch (desired, status, state) {
+        case ("RUNNING", "RUNNING", .running), ("PAUSED", "PAUSED", .paused): true
+        case ("STOPPED", "STOPPED", .exited), ("STOPPED", "STOPPED", .created), ("STOPPED", "STOPPED", nil): true
+        case ("RUNNING", "ERROR", let state), ("PAUSED", "ERROR", let state): state != .running
+        default: false
+        }
     }
 }
 
@@ -28,8 +39,14 @@ struct InstanceConvergence {
         let desired: String
         let status: String
         let restarts: Int
+        let vpc: ID?
+        let subnet: ID?
+        let address: String?
 
-        static let columns: SQL = "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts"
+        static let columns: SQL =
+            """
+            owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, vpc_id, subnet_id, host(private_ip)
+            """
 
         init(_ row: Row) {
             var row = row
@@ -43,10 +60,15 @@ struct InstanceConvergence {
             desired = row.next()
             status = row.next()
             restarts = row.next()
+            vpc = row.next()
+            subnet = row.next()
+            address = row.next()
         }
     }
 
-    private var container: String { bench.names.instance(id) }
+    private var container: ResourceContainer { ResourceContainer(bench: bench, kind: "instance", id: id) }
+
+    private func place(of wish: Wish) -> Place { Place(bench: bench, holder: .instance, id: id, owner: wish.owner, vpc: wish.vpc) }
 
     /// Restarts in a row, each within a minute of its start, after which an instance that keeps ending is left in ERROR.
     private static let restartLimit = 5
@@ -54,12 +76,15 @@ struct InstanceConvergence {
 
     func run() throws -> Job.Outcome {
         guard let row = try bench.connection.begin().commit("select \(Wish.columns) from instances where id = \(id)").first else {
-            try removeOrphans()
+            try container.removeOrphans()
             return .done
         }
         let wish = Wish(row)
         if wish.desired == "DELETED" {
-            try removeContainer()
+            try container.remove()
+            // Its removal may be under way elsewhere; what it has is in use until then.
+            guard try container.inspect() == nil else { return .again(seconds: 0.2) }
+            try InstanceMounts.releaseAll(of: id, bench)
             let transaction = try bench.connection.begin()
             transaction.notify("events")
             _ = try transaction.commit(
@@ -68,59 +93,72 @@ struct InstanceConvergence {
                 insert into events (id, owner_id, type, resource_id, data)
                 select \(bench.newID()), owner_id, 'instance.deleted', id, jsonb_build_object('name', name) from gone
                 """)
-            try Networks(bench: bench).removeIfUnused(of: wish.owner)
+            if wish.vpc == nil { try Networks(bench: bench).removeIfUnused(of: wish.owner) }
             return .done
         }
         do {
             return try converge(wish)
-        } catch let failure as Failure {
+        } catch let failure as Unattainable {
             try report("ERROR", reason: failure.reason, wish)
             return .done
         }
     }
 
-    /// The instance can't be as wished, and trying again would not help.
-    private struct Failure: Error { let reason: String }
-
     private func converge(_ wish: Wish) throws -> Job.Outcome {
-        guard let present = try inspect() else {
+        let mounts = try InstanceMounts(of: id, bench)
+        guard let present = try container.inspect() else {
+            try mounts.release()
             if wish.desired == "STOPPED" {
                 try report("STOPPED", reason: nil, wish)
                 return .done
             }
-            try create(wish)
+            guard let specs = try mounts.specs() else { return .again(seconds: 0.2) }
+            try create(wish, specs)
             return .again(seconds: 0)
         }
+        guard mounts.areIn(present) else { return try dismantle(present, wish) }
+        try mounts.release()
         switch (wish.desired, present.state) {
         case (_, .restarting), (_, .removing):
             return .again(seconds: 0.2)
         case (_, .dead):
-            try removeContainer()
+            try container.remove()
             return .again(seconds: 0)
         case ("STOPPED", .running), ("STOPPED", .paused):
-            if present.state == .paused { try tolerating { try bench.engine.unpause(container) } }
-            try tolerating { try bench.engine.stop(container, timeout: Self.stopSeconds) }
+            try container.stop(present.state, seconds: Self.stopSeconds)
             try report("STOPPED", reason: nil, wish)
         case ("STOPPED", _):
             try report("STOPPED", reason: nil, wish)
         case ("RUNNING", .running):
             try report("RUNNING", reason: nil, wish, address: present.addresses.values.first)
         case ("RUNNING", .paused):
-            try tolerating { try bench.engine.unpause(container) }
+            try container.unpause()
             return .again(seconds: 0)
         case ("PAUSED", .paused):
             try report("PAUSED", reason: nil, wish, address: present.addresses.values.first)
         case ("PAUSED", .running):
-            try tolerating { try bench.engine.pause(container) }
+            try container.pause()
             return .again(seconds: 0)
         case (_, .exited) where wish.status == "RUNNING" || wish.status == "PAUSED":
             return try revive(present, wish)
         default:
             // Said at once: one that ends before the next look was running all the same, and its restarts count.
-            if try start(wish) { try report("RUNNING", reason: nil, wish, address: try inspect()?.addresses.values.first) }
+            if try start(wish) { try report("RUNNING", reason: nil, wish, address: try container.inspect()?.addresses.values.first) }
             return .again(seconds: 0)
         }
         return .done
+    }
+
+    /// Takes a container away whose volumes are no longer the right ones. Its successor gets the same address.
+    private func dismantle(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
+        switch present.state {
+        case .running, .paused:
+            if wish.desired == "RUNNING" { try report("STARTING", reason: "Its volumes are changing", wish, address: wish.address) }
+            try container.stop(present.state, seconds: Self.stopSeconds)
+        default: break
+        }
+        try container.remove()
+        return .again(seconds: 0)
     }
 
     /// A container that ended without being asked to: started again, later each time, and given up when it keeps ending early.
@@ -132,7 +170,7 @@ struct InstanceConvergence {
             """
         ).scalar(Int.self)
         guard let restarts else { return .again(seconds: 0) }
-        guard restarts <= Self.restartLimit else { throw Failure(reason: ending(of: present)) }
+        guard restarts <= Self.restartLimit else { throw Unattainable(reason: ending(of: present)) }
         if restarts > 1 {
             try report("STARTING", reason: "Restarting: \(ending(of: present))", wish)
             return .again(seconds: Double(1 << (restarts - 2)) / 2)
@@ -145,67 +183,27 @@ struct InstanceConvergence {
         container.isOutOfMemory ? "it ran out of memory" : "its command ended with exit code \(container.exitCode)"
     }
 
-    private func inspect() throws(EngineError) -> Container? {
-        do {
-            return try bench.engine.inspect(container)
-        } catch .notFound {
-            return nil
-        }
-    }
-
-    /// Whatever of ours carries the id, under any name.
-    private func removeOrphans() throws {
-        let labels = bench.names.labels(kind: "instance").merging(["thecloud.id": id.description]) { first, _ in first }
-        for orphan in try bench.engine.containers(labels: labels) {
-            try tolerating { try bench.engine.remove(orphan.id, force: true) }
-        }
-    }
-
-    private func removeContainer() throws {
-        try tolerating { try bench.engine.remove(container, force: true) }
-    }
-
-    private func create(_ wish: Wish) throws {
-        guard let image = ImageReference(wish.image) else { throw Failure(reason: "The image reference is not valid") }
-        try fetch(image)
-        let network = try Networks(bench: bench).ensure(for: wish.owner)
+    private func create(_ wish: Wish, _ mounts: [ContainerSpec.Mount]) throws {
+        guard let image = ImageReference(wish.image) else { throw Unattainable(reason: "The image reference is not valid") }
         var spec = ContainerSpec(
-            name: container, image: image,
+            name: container.name, image: image,
             limits: .init(nanoCPUs: Int(wish.cpus * 1_000_000_000), memory: wish.memoryMB << 20, pids: 512),
-            labels: bench.names.labels(kind: "instance", id: id, owner: wish.owner), command: wish.command)
+            labels: container.labels(owner: wish.owner), command: wish.command)
         do {
             spec.environment = try bench.config.keyring.openEnvironment(wish.sealedEnvironment, of: id)
         } catch {
-            throw Failure(reason: "Its environment was encrypted under a key that this installation no longer has")
+            throw Unattainable(reason: "Its environment was encrypted under a key that this installation no longer has")
         }
-        spec.attachment = .init(network: network, aliases: [wish.name])
+        spec.attachment = try place(of: wish).attachment(aliases: [wish.name], keeping: wish.address)
+        spec.mounts = mounts
         spec.ports = try ports()
         spec.hostname = wish.name
-        do {
-            _ = try bench.engine.createContainer(spec)
-        } catch {
-            switch error {
-            case .conflict: return  // Made by an earlier attempt.
-            case .other(400, let message): throw Failure(reason: "The container can't be made: \(message)")
-            default: throw error
-            }
-        }
-    }
-
-    private func fetch(_ image: ImageReference) throws {
-        guard try !bench.engine.imageExists(image) else { return }
-        do {
-            try bench.engine.pull(image, timeout: 240_000)
-        } catch EngineError.unreachable(let why) {
-            throw EngineError.unreachable(why)
-        } catch {
-            throw Failure(reason: "The image \(image) can't be pulled: \(error)")
-        }
+        try container.create(spec)
     }
 
     private func ports() throws -> [PortBinding] {
         try bench.connection.begin().commit(
-            "select host_port, container_port from instance_ports where instance_id = \(id) order by position"
+            "select host_port, container_port from host_ports where instance_id = \(id) order by position"
         ).map { row in
             var row = row
             return PortBinding(hostPort: row.next(), containerPort: row.next())
@@ -215,20 +213,18 @@ struct InstanceConvergence {
     /// - Returns: false when the container has to be made anew first.
     private func start(_ wish: Wish) throws -> Bool {
         do {
-            try bench.engine.start(container)
-            return true
-        } catch {
-            switch error {
-            case .notModified: return true
+            switch try container.start() {
+            case .started: return true
+            case .undone: return false
             case .portTaken(let message):
-                // The port stands in the container, so with other ports it has to be made anew.
-                try removeContainer()
-                guard try pickPortsAnew() else { throw Failure(reason: "A host port is in use on this machine: \(message)") }
+                guard try pickPortsAnew() else { throw Unattainable(reason: "A host port is in use on this machine: \(message)") }
                 return false
-            case .other(400, let message), .other(500, let message):
-                throw Failure(reason: "The container can't be started: \(message)")
-            default: throw error
             }
+        } catch EngineError.addressTaken {
+            let place = place(of: wish)
+            try place.exchangeAddress(within: wish.subnet)
+            try container.move(to: try place.attachment(aliases: [wish.name]))
+            return false
         }
     }
 
@@ -238,9 +234,9 @@ struct InstanceConvergence {
         let transaction = try bench.connection.begin()
         let changed = try transaction.query(
             """
-            update instance_ports p set host_port = f.ports[r.rank]
-            from (select free_ports((select count(*)::int from instance_ports where instance_id = \(id) and is_picked), '{}') as ports) f,
-            (select position as at, row_number() over (order by position) as rank from instance_ports where instance_id = \(id) and is_picked) r
+            update host_ports p set host_port = f.ports[r.rank]
+            from (select free_ports((select count(*)::int from host_ports where instance_id = \(id) and is_picked), '{}') as ports) f,
+            (select position as at, row_number() over (order by position) as rank from host_ports where instance_id = \(id) and is_picked) r
             where p.instance_id = \(id) and p.position = r.at returning p.position
             """)
         guard !changed.isEmpty else {
@@ -250,19 +246,10 @@ struct InstanceConvergence {
         _ = try transaction.commit(
             """
             update instances set updated_at = now(), ports = (
-                select string_agg(host_port || ':' || container_port, ',' order by position) from instance_ports where instance_id = \(id))
+                select string_agg(host_port || ':' || container_port, ',' order by position) from host_ports where instance_id = \(id))
             where id = \(id)
             """)
         return true
-    }
-
-    /// Docker says "not modified", "not found" or "conflict" where the step was made already, or is overtaken; the next look tells.
-    private func tolerating(_ step: () throws -> Void) throws {
-        do {
-            try step()
-        } catch EngineError.notModified, EngineError.notFound, EngineError.conflict {
-            return
-        }
     }
 
     /// Writes what is, unless the wish has changed since it was read (then this job runs again anyway).

@@ -89,6 +89,7 @@ extension EngineError {
         switch self {
         case .notFound: "notFound"
         case .conflict: "conflict"
+        case .halfStarted: "halfStarted"
         case .notModified: "notModified"
         case .imageMissing: "imageMissing"
         case .portTaken: "portTaken"

@@ -38,11 +38,16 @@ struct Bench: Sendable {
     /// The surface over the same database; its long pool has the engine.
     func cloud() throws -> TestCloud { try TestCloud(database: database, engine: Engine(host: config.dockerHost)) }
 
-    /// Runs the instance's job until it has nothing left to do.
-    func converge(_ id: String) throws {
+    /// Runs an instance's job, or another one, until it has nothing left to do.
+    func converge(_ id: String, by job: Job = InstanceJob.job) throws {
         let workbench = try workbench()
-        for _ in 0..<50 where try InstanceJob.job.run(workbench, id) == .done { return }
-        throw Unexpected(description: "the instance's job never ends")
+        for _ in 0..<50 {
+            switch try job.run(workbench, id) {
+            case .done: return
+            case .again(let seconds): usleep(UInt32(seconds * 1_000_000))
+            }
+        }
+        throw Unexpected(description: "the job never ends")
     }
 }
 
@@ -74,15 +79,15 @@ final class Rig: Sendable {
     }
 }
 
-/// Waits until something is there, looking again and again; fails after half a minute.
+/// Waits until something is there, looking again and again; fails after a minute and a half.
 @discardableResult
 func eventually<Value>(_ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ look: () throws -> Value?) throws -> Value {
     let start = ContinuousClock.now
-    while start.duration(to: .now) < .seconds(30) {
+    while start.duration(to: .now) < .seconds(90) {
         if let value = try look() { return value }
         usleep(20_000)
     }
-    Issue.record("not within half a minute: \(what)", sourceLocation: sourceLocation)
+    Issue.record("not within a minute and a half: \(what)", sourceLocation: sourceLocation)
     throw Unexpected(description: what)
 }
 
@@ -106,6 +111,7 @@ private enum Cleaning {
                 let label = ["thecloud.stack": names.stack.description]
                 for container in (try? engine.containers(labels: label)) ?? [] { try? engine.remove(container.id, force: true) }
                 for network in (try? engine.networks(labels: label)) ?? [] { try? engine.removeNetwork(network.id) }
+                for volume in (try? engine.volumes(labels: label)) ?? [] { try? engine.removeVolume(volume.name) }
             }
         }
     }

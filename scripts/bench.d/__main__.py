@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import cron
+import functions
 import live
 import plans
 import queues
@@ -15,7 +16,7 @@ from stack import Account, Stack, end_orderly, must
 
 FLOOR = 0.9
 SMALL = 10_000
-PARTS = ("list", "create", "empty", "pgbench", "queues", "live", "plans", "cron")
+PARTS = ("list", "create", "empty", "pgbench", "queues", "live", "plans", "cron", "functions")
 
 
 def options():
@@ -110,6 +111,7 @@ def main():
                 pgbench(stack, account, chosen)
             flow = queues.measure(stack, account, chosen) if "queues" in chosen.only else None
             told = live.measure(stack, account) if "live" in chosen.only else []
+            asked = functions.measure(stack, account) if "functions" in chosen.only else {}
             bad = growth = None
             if "plans" in chosen.only:
                 before = race(f"the list at {SMALL} rows", [ours(), theirs("c")], *measure)
@@ -127,6 +129,8 @@ def main():
             for name in rivals if lists else []:
                 ratio = lists[theirs(name).name]
                 verdict(name != "c" or ratio >= FLOOR, f"the list is {ratio:.2f} times as fast as {KINDS[name]}" + (f" (at least {FLOOR})" if name == "c" else ""))
+            for runtime, (warm, cold) in asked.items():
+                verdict(warm <= functions.BAR, f"a warm invocation of {runtime} takes {warm:.3f} of docker run (at most {functions.BAR}), a cold one {cold:.2f}")
             if flow is not None:
                 verdict(flow >= queues.FLOOR, f"messages flow {flow:.2f} times as fast as the same statements in pgbench (at least {queues.FLOOR})")
             for count, bar, late in told:
