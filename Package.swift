@@ -32,6 +32,7 @@ let package = Package(
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
 
+        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
         .systemLibrary(name: "CWebSocket", providers: [.apt(["libwslay-dev"])]),
 
         library("System"),
@@ -42,14 +43,23 @@ let package = Package(
         library("FastCGI", on: ["CFastCGI", "HTTP", "System"]),
         library("Outbound", on: ["CCurl", "HTTP"]),
         library("Schedules", on: ["HTTP"]),
+        library("Archive", on: ["CArchive"]),
         library("Docker", on: ["HTTP", "Outbound"]),
+        library("Sandboxes", on: ["System", "HTTP", "Archive", "Docker"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
-        library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Identity"]),
-        library("Cloud", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Identity", "API"]),
+        library("Balancing", on: ["HTTP", "Crypto", "Docker"]),
+        library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Sandboxes", "Identity"]),
+        library(
+            "Cloud",
+            on: [
+                "HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Archive", "Docker", "Balancing", "Sandboxes", "Identity", "API",
+            ]),
         library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Chat", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Outbound"]),
-        library("Jobs", on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "API", "System"]),
+        library(
+            "Jobs",
+            on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Balancing", "Sandboxes", "API", "System"]),
         program(
             "thecloud-worker",
             on: ["System", "WebSockets", "HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet", "Chat"]),
@@ -65,16 +75,19 @@ let package = Package(
         tests("PostgresTests", on: ["HTTP", "Postgres", "TestSupport"]),
         tests("IdentityTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "TestSupport"]),
         tests("APITests", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Cloud", "TestSupport"]),
-        tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "System", "Identity", "API", "Cloud", "TestSupport"]),
+        tests("CloudTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Identity", "API", "Cloud", "TestSupport"]),
         tests("SessionsTests", on: ["HTTP", "Postgres", "Crypto", "API", "TestSupport"]),
         tests("ChatTests", on: ["HTTP", "Postgres", "Crypto", "Identity", "Docker", "API", "Chat", "Jobs", "TestSupport"]),
         tests("FleetTests", on: ["HTTP", "Postgres", "System", "API", "TestSupport"]),
-        tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "API", "Jobs", "TestSupport"]),
+        tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "Sandboxes", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
+        tests("BalancingTests", on: ["HTTP", "Outbound", "Docker", "Balancing", "System", "TestSupport"]),
+        tests("ArchiveTests", on: ["Archive", "TestSupport"]),
+        tests("SandboxesTests", on: ["HTTP", "Docker", "Sandboxes", "TestSupport"]),
         tests("DockerTests", on: ["Docker", "HTTP"]),
-        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "TestSupport"], exclude: ["Clients"]),
+        tests("EndToEndTests", on: ["System", "Docker", "HTTP", "Outbound", "Crypto", "TestSupport"], exclude: ["Clients"]),
     ]
 )

@@ -140,7 +140,7 @@ lock_state() {
 
 # --- Packages, users ------------------------------------------------------------------------------------------------------------
 
-readonly PACKAGES=(nginx libnginx-mod-nchan postgresql docker.io libfcgi-dev libpq-dev libssl-dev libcurl4-openssl-dev libwslay-dev pkg-config openssl ca-certificates curl jq iproute2 tzdata)
+readonly PACKAGES=(nginx libnginx-mod-nchan postgresql docker.io libfcgi-dev libpq-dev libssl-dev libcurl4-openssl-dev libarchive-dev libwslay-dev pkg-config openssl ca-certificates curl jq iproute2 tzdata)
 
 # Installs what is missing. Debian starts nginx and PostgreSQL on installation: what did not run before is stopped again.
 install_packages() {

@@ -26,6 +26,8 @@ package struct Config: Sendable {
     package let quota: Quota
     package let pools: [PoolSize]
     package let sockets: SocketPoolSize
+    /// Idle sandboxes of functions that a process keeps.
+    package let warmSandboxes: Int
     package let users: Users
     package let retentionDays: Retention
 
@@ -111,6 +113,7 @@ package struct Config: Sendable {
         package let metrics: Int
         /// What became of cron jobs.
         package let runs: Int
+        package let invocations: Int
     }
 
     package struct Problems: Error, CustomStringConvertible {
@@ -200,6 +203,7 @@ package struct Config: Sendable {
         sockets = SocketPoolSize(
             threads: settings.number("THECLOUD_SOCKET_THREADS", default: 4, 1...256),
             limit: settings.number("THECLOUD_SOCKET_LIMIT", default: 10_000, 1...100_000))
+        warmSandboxes = settings.number("THECLOUD_WARM_SANDBOXES", default: 16, 0...1024)
         users = Users(
             worker: environment["THECLOUD_USER"], long: environment["THECLOUD_LONG_USER"], cron: environment["THECLOUD_CRON_USER"],
             socketGroup: environment["THECLOUD_SOCKET_GROUP"])
@@ -209,7 +213,8 @@ package struct Config: Sendable {
             deliveries: settings.number("THECLOUD_RETENTION_DELIVERIES", default: 30, 1...36500),
             notifications: settings.number("THECLOUD_RETENTION_NOTIFICATIONS", default: 30, 1...36500),
             metrics: settings.number("THECLOUD_RETENTION_METRICS", default: 30, 1...36500),
-            runs: settings.number("THECLOUD_RETENTION_RUNS", default: 30, 1...36500))
+            runs: settings.number("THECLOUD_RETENTION_RUNS", default: 30, 1...36500),
+            invocations: settings.number("THECLOUD_RETENTION_INVOCATIONS", default: 30, 1...36500))
         keyring = settings.keyring("THECLOUD_SECRET_FILE", default: state + "/secret")
         guard settings.problems.isEmpty else { throw Problems(lines: settings.problems) }
     }

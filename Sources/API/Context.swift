@@ -10,17 +10,22 @@ package struct Equipment {
     let source: ConnectionSource
     /// Only in workers that may talk to it: the long pool's.
     package let engine: Engine?
+    /// Only in workers whose threads may wait for what somebody else does: the long pool's.
+    package var mayWait = true
+    /// Beside the engine.
+    package let sandboxes: SandboxHome?
     package var now: () -> Timestamp = Timestamp.now
 
-    package init(config: Config, connection: Connection, engine: Engine?) {
-        self.init(config: config, source: ConnectionSource(connection), engine: engine)
+    package init(config: Config, connection: Connection, engine: Engine?, sandboxes: SandboxHome? = nil) {
+        self.init(config: config, source: ConnectionSource(connection), engine: engine, sandboxes: sandboxes)
     }
 
     /// - Parameter source: gives a connection for each transaction.
-    package init(config: Config, source: ConnectionSource, engine: Engine?) {
+    package init(config: Config, source: ConnectionSource, engine: Engine?, sandboxes: SandboxHome? = nil) {
         self.config = config
         self.source = source
         self.engine = engine
+        self.sandboxes = sandboxes
     }
 
     package var connection: Connection { source.connection }
@@ -42,8 +47,8 @@ package final class Context {
     private var known: Principal?
     /// When true the dispatcher still has something to write after the handler, so `commit` leaves the transaction open.
     var mustStayOpen = false
-    /// Called before the handler commits early, because it is going to wait.
-    var park: (() throws -> Void)?
+    /// Called before the handler commits early, because it is going to wait; with the seconds after which nobody waits any more.
+    var park: ((Int) throws -> Void)?
 
     init(request: Request, route: Route, parameters: [String: String], credential: Credential?, equipment: Equipment) {
         self.request = request
@@ -67,6 +72,14 @@ package final class Context {
         get throws(APIError) {
             guard let engine = equipment.engine else { throw .internalFailure(cause: "\(route.path) is served outside the long pool") }
             return engine
+        }
+    }
+
+    /// - Throws: as `engine`.
+    package var sandboxes: SandboxHome {
+        get throws(APIError) {
+            guard let home = equipment.sandboxes else { throw .internalFailure(cause: "\(route.path) is served outside the long pool") }
+            return home
         }
     }
 
@@ -175,30 +188,19 @@ extension Context {
         }
     }
 
-    /// Commits what was done so far, then looks again and again whether something has come, each time in a transaction of its own
-    /// and as a principal whose credential still lives. Nothing is held in between.
-    /// - Parameter look: `nil`: not yet.
-    /// - Returns: `nil` when the time is over.
-    package func wait<Result>(for id: ID, seconds: Int, _ look: () throws -> Result?) throws -> Result? {
-        try wait(for: id, seconds: seconds, looking: { try look().map(Waiting.Look.found) ?? .nothing(after: nil) })
-    }
-
-    /// The same for what may come without anybody's saying so: a look that finds nothing tells when to look again.
-    package func wait<Result>(for id: ID, seconds: Int, looking look: () throws -> Waiting.Look<Result>) throws -> Result? {
-        try park?()
-        return try Waiting.on(config.databaseURL).wait(for: id.description, seconds: seconds) {
-            try restart()
-            let found = try look()
-            if case .nothing = found { try restart() }
-            return found
-        }
-    }
-
     /// Commits; what follows is another transaction.
-    func restart() throws {
+    package func restart() throws {
         try finish()
         opened = nil
         equipment.source.giveBack()
+    }
+
+    /// Undoes what is open, and lends a connection for what must be written down whether the principal's credential still lives or not.
+    package func withoutPrincipal<Result>(_ body: (Connection) throws -> Result) rethrows -> Result {
+        abandon()
+        opened = nil
+        defer { equipment.source.giveBack() }
+        return try body(equipment.connection)
     }
 
     /// The last statement and the commit, in one round trip.

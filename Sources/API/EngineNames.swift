@@ -12,7 +12,11 @@ package struct EngineNames: Sendable {
     package func name(_ kind: String, _ id: ID) -> String { "thecloud-\(stack.description.suffix(12))-\(kind)-\(id)" }
 
     package func instance(_ id: ID) -> String { name("instance", id) }
+    package func volume(_ id: ID) -> String { name("volume", id) }
     package func network(_ id: ID) -> String { name("network", id) }
+
+    /// Whether `volume` could have made the name.
+    package func isVolume(_ name: String) -> Bool { name.hasPrefix("thecloud-\(stack.description.suffix(12))-volume-") }
 
     /// What all objects of this installation carry.
     package var labels: [String: String] { ["thecloud.stack": stack.description] }
@@ -27,17 +31,21 @@ package struct EngineNames: Sendable {
 }
 
 extension Keyring {
-    /// An instance's environment as it is stored; `nil` for none.
-    package func sealEnvironment(_ environment: [String: String], of instance: ID) -> [UInt8]? {
+    /// The environment of an instance or a function as it is stored; `nil` for none.
+    package func sealEnvironment(
+        _ environment: [String: String], of id: ID, as column: SealedColumn = .instanceEnvironment
+    ) -> [UInt8]? {
         guard !environment.isEmpty else { return nil }
         let members = environment.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .string($0.value)) }
-        return seal(JSON.object(members).bytes, .instanceEnvironment, of: instance)
+        return seal(JSON.object(members).bytes, column, of: id)
     }
 
-    /// - Throws: `CryptoError` when it was not sealed for this instance by this installation.
-    package func openEnvironment(_ sealed: [UInt8]?, of instance: ID) throws -> [String: String] {
+    /// - Throws: `CryptoError` when it was not sealed for this row by this installation.
+    package func openEnvironment(
+        _ sealed: [UInt8]?, of id: ID, as column: SealedColumn = .instanceEnvironment
+    ) throws -> [String: String] {
         guard let sealed else { return [:] }
-        let json = try JSON(parsing: try open(sealed, .instanceEnvironment, of: instance))
+        let json = try JSON(parsing: try open(sealed, column, of: id))
         guard case .object(let members) = json else { return [:] }
         return Dictionary(members.map { ($0.name, $0.value.string ?? "") }, uniquingKeysWith: { first, _ in first })
     }

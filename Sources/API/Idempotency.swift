@@ -31,7 +31,7 @@ struct Idempotency {
             select pg_try_advisory_xact_lock(hashtextextended(\(lock), 0)), i.request_mac, i.answer
             from (values (1)) one left join idempotency_keys i
             on i.credential_id = current_credential() and i.route = \(route) and i.key = \(key) and i.created_at > now() - interval '24 hours'
-            and (i.answer <> '' or i.created_at > now() - interval '2 minutes')
+            and (i.answer <> '' or i.created_at > now() - \(Self.patience)::int * interval '1 second')
             """)[0]
         guard row.next(Bool.self) else { throw APIError.idempotencyKeyInUse }
         if let stored: [UInt8] = row.next(), let sealed: [UInt8] = row.next() {
@@ -41,8 +41,8 @@ struct Idempotency {
         }
         context.mustStayOpen = true
         var isParked = false
-        context.park = {
-            try store(Self.unfinished)
+        context.park = { seconds in
+            try store(Self.unfinished, ahead: seconds - Self.patience)
             isParked = true
         }
         let response: Response
@@ -61,12 +61,17 @@ struct Idempotency {
     /// Stands for the answer while a handler waits with nothing locked.
     private static let unfinished: [UInt8] = []
 
-    private func store(_ answer: [UInt8]) throws {
+    /// Seconds for which that holds, unless it is dated ahead: then its process is gone.
+    private static let patience = 120
+
+    /// - Parameter ahead: seconds by which it is dated ahead.
+    private func store(_ answer: [UInt8], ahead: Int = 0) throws {
         try context.send(
             """
-            insert into idempotency_keys as i (route, key, request_mac, answer) values (\(route), \(key), \(mac), \(answer)::bytea)
+            insert into idempotency_keys as i (route, key, request_mac, answer, created_at)
+            values (\(route), \(key), \(mac), \(answer)::bytea, now() + \(ahead)::int * interval '1 second')
             on conflict (credential_id, route, key) do update set request_mac = excluded.request_mac, answer = excluded.answer,
-            created_at = now() where i.created_at <= now() - interval '24 hours' or i.answer = ''
+            created_at = excluded.created_at where i.created_at <= now() - interval '24 hours' or i.answer = ''
             """)
     }
 

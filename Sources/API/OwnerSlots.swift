@@ -12,6 +12,9 @@ package final class OwnerSlots: Sendable {
     /// Those that wait for messages of a queue.
     package static let polls = OwnerSlots("requests that wait for messages at once")
 
+    /// Those that wait for a function.
+    package static let invocations = OwnerSlots("requests that wait for functions at once")
+
     private let what: String
     private let taken = Mutex<[ID: Int]>([:])
 

@@ -122,10 +122,12 @@ package struct Route: Sendable {
         Route(.post, path, access, pool, input, isIdempotent: isIdempotent && !access.isOpen, handler, "\(file):\(line)")
     }
 
+    /// - Parameter bodyLimit: as for `create`.
     package static func put(
-        _ path: String, _ access: Access, pool: Pool = .api, _ handler: @escaping Handler, file: String = #fileID, line: Int = #line
+        _ path: String, _ access: Access, pool: Pool = .api, bodyLimit: Int = usualBodyLimit, _ handler: @escaping Handler,
+        file: String = #fileID, line: Int = #line
     ) -> Route {
-        Route(.put, path, access, pool, .json, isIdempotent: false, handler, "\(file):\(line)")
+        Route(.put, path, access, pool, .json, isIdempotent: false, bodyLimit: bodyLimit, handler, "\(file):\(line)")
     }
 
     package static func delete(

@@ -9,6 +9,8 @@ package enum SealedColumn: CaseIterable, Sendable {
     case clientSecret
     case cronHeaders
     case subscriptionSecret
+    case cachePassword
+    case functionEnvironment
 
     package var table: String {
         switch self {
@@ -17,6 +19,8 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .clientSecret: "clients"
         case .cronHeaders: "cron_jobs"
         case .subscriptionSecret: "subscriptions"
+        case .cachePassword: "caches"
+        case .functionEnvironment: "functions"
         }
     }
 
@@ -25,10 +29,11 @@ package enum SealedColumn: CaseIterable, Sendable {
 
     package var column: String {
         switch self {
-        case .instanceEnvironment: "env_sealed"
+        case .instanceEnvironment, .functionEnvironment: "env_sealed"
         case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         case .cronHeaders: "headers_sealed"
+        case .cachePassword: "password_sealed"
         }
     }
 
@@ -39,6 +44,8 @@ package enum SealedColumn: CaseIterable, Sendable {
         case .clientSecret: "client.webhook_secret \(id)"
         case .cronHeaders: "cron.headers \(id)"
         case .subscriptionSecret: "subscription.secret \(id)"
+        case .cachePassword: "cache.password \(id)"
+        case .functionEnvironment: "function.env \(id)"
         }
     }
 }

@@ -33,3 +33,6 @@ static inline CURLcode thecloud_set_opener(CURL *handle, thecloud_opener callbac
 static inline CURLcode thecloud_get_long(CURL *handle, CURLINFO info, long *value) {
     return curl_easy_getinfo(handle, info, value);
 }
+static inline CURLcode thecloud_get_socket(CURL *handle, CURLINFO info, curl_socket_t *value) {
+    return curl_easy_getinfo(handle, info, value);
+}

@@ -21,7 +21,8 @@ enum Instances {
 
     private static let columns: SQL =
         """
-        id, name, image, status, status_reason, instance_type, ports, vpc_id, subnet_id, host(private_ip), command, env_names, created_at, updated_at
+        id, name, image, status, status_reason, instance_type, ports, vpc_id, subnet_id, host(private_ip), command, env_names, volumes::text,
+        created_at, updated_at
         """
 
     /// `columns` as an answer shows them; values of `env` are masked: they are stored sealed and never come back.
@@ -39,6 +40,7 @@ enum Instances {
         out.text("private_ip", &row)
         out.texts("command", &row)
         out.member("env", .object(row.next([String].self).map { JSON.Member($0, "********") }))
+        out.json("volumes", &row)
         out.time("created_at", &row)
         out.time("updated_at", &row)
     }
@@ -52,6 +54,7 @@ enum Instances {
         let env: [String: String]
         let command: [String]?
         let type: InstanceType
+        let mounts: [Mount]
 
         init(_ body: Fields) throws(APIError) {
             var body = body
@@ -61,7 +64,7 @@ enum Instances {
             env = body.optional("env", .env) ?? [:]
             command = body.optional("command", .command)
             type = body.optional("instance_type", .instanceType) ?? .small
-            if let volumes = body["volumes"], volumes != [] { body.report("volumes", "must name volumes of your own") }
+            mounts = body.optional("volumes", .mounts) ?? []
             guard let name, let image, body.problems == nil else { throw body.refusal }
             self.name = name
             self.image = image
@@ -96,6 +99,7 @@ enum Instances {
         var body = try context.fields()
         let seat = try Seat(&body, context)
         let draft = try Draft(body)
+        try Volumes.claim(draft.mounts, context)
         let busy = draft.ports.isEmpty ? [] : HostPorts.listening()
         if let taken = draft.ports.first(where: { busy.contains($0.host) }) {
             throw APIError.conflict("Host port \(taken.host) is in use on this machine")
@@ -109,17 +113,23 @@ enum Instances {
         try context.record("instance.created", id, known)
         try context.emit("instance.created", id, known.adding(["status": "STARTING"]))
         try context.enqueue("instance", id)
+        for mount in draft.mounts { try Volumes.note(mount, in: id, context) }
         let rows = try context.commit(
             """
             with made as (
-                insert into instances (id, name, image, command, env_names, env_sealed, instance_type, cpus, memory_mb, ports, vpc_id, subnet_id)
+                insert into instances (id, name, image, command, env_names, env_sealed, instance_type, cpus, memory_mb, ports, volumes,
+                vpc_id, subnet_id)
                 values (\(id), \(draft.name), \(draft.image.description), \(draft.command)::text[], \(draft.env.keys.sorted())::text[],
                 \(sealed)::bytea, \(draft.type.rawValue), \(draft.type.cpus)::numeric, \(draft.type.memoryMB), \(ports.text),
-                \(seat.vpc), \(seat.subnet)) returning \(columns)
+                \(draft.mounts.json)::jsonb, \(seat.vpc), \(seat.subnet)) returning \(columns)
             ), held as (
                 insert into host_ports (instance_id, position, host_port, container_port, is_picked)
                 select \(id), * from unnest(\(Array(ports.indices))::int[], \(ports.map(\.host))::int[], \(ports.map(\.container))::int[],
                 \(draft.ports.map { $0.host == 0 ? 1 : 0 })::int[]::boolean[])
+            ), attached as (
+                update volumes v set instance_id = \(id), mount_path = m.path, updated_at = now()
+                from unnest(\(draft.mounts.map(\.volume.description))::uuid[], \(draft.mounts.map(\.path))::text[]) m (volume_id, path)
+                where v.id = m.volume_id
             )\(seat.address(of: id))
             select * from made
             """, refusals: refusals)

@@ -103,11 +103,12 @@ extension Queues {
         case none(owner: ID, after: Double?)
     }
 
-    /// A HEAD receives nothing.
+    /// A HEAD receives nothing. nginx has the pool `api` answer what does not wait, and there nothing does, however it is spelled.
     static func receive(_ context: Context) throws -> Response {
         let query = context.request.query
         let count = try query.number("count", default: 1, 1...10)
-        let seconds = try query.number("wait", default: 0, 0...20)
+        let wanted = try query.number("wait", default: 0, 0...20)
+        let seconds = context.equipment.mayWait ? wanted : 0
         let queue = try context.id()
         if context.request.method == .head {
             guard try context.commit("select from queues where id = \(queue)").count == 1 else { throw APIError.notFound }

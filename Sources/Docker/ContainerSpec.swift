@@ -17,6 +17,12 @@ package struct ContainerSpec: Sendable {
             self.address = address
             self.aliases = aliases
         }
+
+        var json: JSON {
+            var endpoint: [JSON.Member] = [.init("Aliases", .strings(aliases))]
+            if let address { endpoint.append(.init("IPAMConfig", ["IPv4Address": .string(address)])) }
+            return .object(endpoint)
+        }
     }
 
     package struct Mount: Sendable {
@@ -63,6 +69,15 @@ package struct ContainerSpec: Sendable {
     package var isRootReadOnly = false
     /// Bytes of scratch memory by absolute path.
     package var scratch: [String: Int] = [:]
+    /// What of root's powers its processes may have; these are what the official images need to begin with.
+    package var capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL", "NET_BIND_SERVICE"]
+    /// Replaces the image's entrypoint.
+    package var entrypoint: [String]?
+    /// `uid:gid` instead of the image's.
+    package var user: String?
+    package var workingFolder: String?
+    /// Reads its standard input from the one who attaches, until that one goes away; what it writes then is kept nowhere.
+    package var hasInput = false
 
     package init(name: String, image: ImageReference, limits: Limits, labels: [String: String], command: [String]? = nil) {
         self.name = name
@@ -80,11 +95,15 @@ package struct ContainerSpec: Sendable {
             .init("ExposedPorts", .object(Set(ports.map(\.key)).sorted().map { .init($0, [:]) })), .init("HostConfig", host),
         ]
         if let command { members.append(.init("Cmd", .strings(command))) }
+        if let entrypoint { members.append(.init("Entrypoint", .strings(entrypoint))) }
+        if let user { members.append(.init("User", .string(user))) }
+        if let workingFolder { members.append(.init("WorkingDir", .string(workingFolder))) }
+        if hasInput {
+            members += ["OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr"].map { .init($0, true) }
+        }
         if let hostname { members.append(.init("Hostname", .string(hostname))) }
         if let attachment {
-            var endpoint: [JSON.Member] = [.init("Aliases", .strings(attachment.aliases))]
-            if let address = attachment.address { endpoint.append(.init("IPAMConfig", ["IPv4Address": .string(address)])) }
-            let endpoints: JSON = .object([.init(attachment.network, .object(endpoint))])
+            let endpoints: JSON = .object([.init(attachment.network, attachment.json)])
             members.append(.init("NetworkingConfig", ["EndpointsConfig": endpoints]))
         }
         return .object(members)
@@ -97,11 +116,12 @@ package struct ContainerSpec: Sendable {
         }
         return [
             "Init": true, "Privileged": false, "SecurityOpt": ["no-new-privileges"], "CapDrop": ["ALL"],
-            "CapAdd": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL", "NET_BIND_SERVICE"],
+            "CapAdd": .strings(capabilities),
             "NanoCpus": .int(limits.nanoCPUs), "Memory": .int(limits.memory), "MemorySwap": .int(limits.memory),
             "PidsLimit": .int(limits.pids), "ReadonlyRootfs": .bool(isRootReadOnly),
             "Tmpfs": JSON(scratch.mapValues { "rw,nosuid,nodev,size=\($0)" }),
-            "LogConfig": ["Type": "json-file", "Config": ["max-size": "10m", "max-file": "2"]], "RestartPolicy": ["Name": "no"],
+            "LogConfig": hasInput ? ["Type": "none"] : ["Type": "json-file", "Config": ["max-size": "10m", "max-file": "2"]],
+            "RestartPolicy": ["Name": "no"],
             "NetworkMode": .string(attachment?.network ?? "none"), "PortBindings": .object(bindings),
             "Mounts": .array(
                 mounts.map {

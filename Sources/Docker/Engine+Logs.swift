@@ -39,13 +39,36 @@ extension Engine {
     }
 }
 
-/// Takes the stream of frames apart, in pieces of any size.
-final class LogFrames {
+/// Takes a stream of frames apart, in pieces of any size.
+final class FrameReader {
     /// No frame of the engine is longer; what announces more is something else.
     private static let frameLimit = 1 << 20
 
-    private let limit: Int
     private var held: [UInt8] = []
+
+    /// The frames that are whole by now; `nil` when the bytes are no frames.
+    func take(_ bytes: [UInt8]) -> [LogFrame]? {
+        held.append(contentsOf: bytes)
+        var frames: [LogFrame] = []
+        var start = 0
+        while held.count - start >= 8 {
+            let length = held[(start + 4)..<(start + 8)].reduce(0) { $0 << 8 | Int($1) }
+            guard length <= Self.frameLimit else { return nil }
+            guard held.count - start - 8 >= length else { break }
+            if let source = LogFrame.Source(rawValue: held[start]) {
+                frames.append(LogFrame(source: source, bytes: Array(held[(start + 8)..<(start + 8 + length)])))
+            }
+            start += 8 + length
+        }
+        held.removeFirst(start)
+        return frames
+    }
+}
+
+/// The newest of many frames.
+final class LogFrames {
+    private let limit: Int
+    private let reader = FrameReader()
     private var frames: [LogFrame] = []
     private var first = 0
     private var count = 0
@@ -55,19 +78,9 @@ final class LogFrames {
 
     /// `false` when the bytes are no frames.
     func take(_ bytes: [UInt8]) -> Bool {
-        held.append(contentsOf: bytes)
-        var start = 0
-        while held.count - start >= 8 {
-            let length = held[(start + 4)..<(start + 8)].reduce(0) { $0 << 8 | Int($1) }
-            guard length <= Self.frameLimit else { return false }
-            guard held.count - start - 8 >= length else { break }
-            if let source = LogFrame.Source(rawValue: held[start]) {
-                frames.append(LogFrame(source: source, bytes: Array(held[(start + 8)..<(start + 8 + length)])))
-                count += length
-            }
-            start += 8 + length
-        }
-        held.removeFirst(start)
+        guard let more = reader.take(bytes) else { return false }
+        frames += more
+        count += more.reduce(0) { $0 + $1.bytes.count }
         forget()
         return true
     }

@@ -39,6 +39,19 @@ extension Engine {
         (try json("GET", "/networks", ["filters": Self.filters(labels)]).array ?? []).map(EngineNetwork.init)
     }
 
+    /// Connects a container to a network.
+    /// - Throws: `notFound`; `conflict` or `other` when it is connected already.
+    package func connect(_ container: String, to attachment: ContainerSpec.Attachment) throws(EngineError) {
+        try call(
+            "POST", "/networks/\(Self.escape(attachment.network))/connect",
+            body: ["Container": .string(container), "EndpointConfig": attachment.json])
+    }
+
+    /// - Throws: `notFound`; `other` when it is not connected.
+    package func disconnect(_ container: String, from network: String) throws(EngineError) {
+        try call("POST", "/networks/\(Self.escape(network))/disconnect", body: ["Container": .string(container), "Force": true])
+    }
+
     /// - Throws: `notFound`; `conflict` while running containers are attached.
     package func removeNetwork(_ network: String) throws(EngineError) { try call("DELETE", "/networks/\(Self.escape(network))") }
 }

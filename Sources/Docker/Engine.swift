@@ -7,13 +7,16 @@ package final class Engine {
     /// The system's engine.
     package static let defaultHost = "unix:///var/run/docker.sock"
 
+    /// As in `DOCKER_HOST`.
+    package let host: String
     private let client = HTTPClient()
-    private let base: String
-    private let socket: String?
+    let base: String
+    let socket: String?
     private var version: String?
 
     /// - Parameter host: like `DOCKER_HOST`, `unix:///path` or `tcp://host:port`; `nil` for anything else. Nothing is connected yet.
     package init?(host: String = Engine.defaultHost) {
+        self.host = host
         if host.hasPrefix("unix:///") {
             socket = String(host.dropFirst(7))
             base = "http://docker"
@@ -68,13 +71,27 @@ package final class Engine {
     /// A call whose answer is a stream; returns at its end, or when `onBytes` says `false`.
     /// - Parameter timeout: milliseconds, 0 for no limit.
     func stream(
-        _ method: String, _ path: String, _ query: KeyValuePairs<String, String>, timeout: Int, isCancelled: (() -> Bool)?,
-        onBytes: @escaping ([UInt8]) -> Bool
+        _ method: String, _ path: String, _ query: KeyValuePairs<String, String> = [:], body: JSON? = nil, timeout: Int,
+        isCancelled: (() -> Bool)?, onBytes: @escaping ([UInt8]) -> Bool
     ) throws(EngineError) {
-        let request = request(method, try target(path, query), body: nil, timeout: timeout)
+        let request = request(method, try target(path, query), body: body, timeout: timeout)
         let answer: OutboundResponse
         do {
             answer = try client.stream(request, isCancelled: isCancelled, onBytes: onBytes)
+        } catch {
+            throw Self.failure(error)
+        }
+        try check(answer)
+    }
+
+    /// A PUT of bytes that are no JSON.
+    func put(_ path: String, _ query: KeyValuePairs<String, String>, bytes: [UInt8], type: String) throws(EngineError) {
+        var request = request("PUT", try target(path, query), body: nil, timeout: 30_000)
+        request.headers = [("Content-Type", type)]
+        request.body = bytes
+        let answer: OutboundResponse
+        do {
+            answer = try client.send(request)
         } catch {
             throw Self.failure(error)
         }
@@ -105,7 +122,7 @@ package final class Engine {
         return String(decoding: out, as: UTF8.self)
     }
 
-    private func target(_ path: String, _ query: KeyValuePairs<String, String>) throws(EngineError) -> String {
+    func target(_ path: String, _ query: KeyValuePairs<String, String>) throws(EngineError) -> String {
         let pairs = query.map { "\($0.key)=\(Self.escape($0.value))" }.joined(separator: "&")
         return "/v\(try negotiated())\(path)\(pairs.isEmpty ? "" : "?")\(pairs)"
     }
@@ -141,13 +158,13 @@ package final class Engine {
             timeout: timeout, connectTimeout: 2_000, responseLimit: 16 << 20, unixSocket: socket)
     }
 
-    private func check(_ answer: OutboundResponse) throws(EngineError) {
+    func check(_ answer: OutboundResponse) throws(EngineError) {
         guard !(200..<300).contains(answer.status) else { return }
         let message = (try? JSON(parsing: answer.body))?["message"]?.string
         throw EngineError(status: answer.status, message: message ?? String(decoding: answer.body.prefix(500), as: UTF8.self))
     }
 
-    private static func failure(_ error: OutboundError) -> EngineError {
+    static func failure(_ error: OutboundError) -> EngineError {
         switch error {
         case .cancelled: .cancelled
         case .invalidRequest(let why): .other(status: 0, message: why)

@@ -1,5 +1,4 @@
-// A child: threads that accept on the inherited socket, and a main thread that waits to be told to drain.
-// SIGUSR1 is ours: it ends a thread's blocking accept, is let through only there, and is repeated because it can come just before.
+// A child: threads that serve whoever is ready, and a main thread that waits to be told to drain.
 import CFastCGI
 import Glibc
 package import HTTP
@@ -8,8 +7,8 @@ import System
 package enum Child {
     /// Serves a pool in a process that `Master` started, until it is told to drain; call it from the main thread.
     ///
-    /// On SIGTERM (which also comes when the master dies) each thread finishes its request and leaves. A thread that still works after
-    /// the pool's `drainSeconds` is cut off.
+    /// On SIGTERM (which also comes when the master dies) each thread finishes its request and leaves; kept connections go to the other
+    /// children of the pool. A thread that still works after the pool's `drainSeconds` is cut off.
     ///
     /// - Parameters:
     ///   - log: is called on any thread.
@@ -21,10 +20,11 @@ package enum Child {
     ) -> Never {
         do throws(PoolError) {
             try prepare(pool)
-            let crew = Crew(pool: pool, log: log, makeHandler: makeHandler)
-            let threads = try crew.start()
+            let crew = Crew(pool: pool, reception: try Reception(pool: pool), log: log, makeHandler: makeHandler)
+            try crew.start()
+            Haste.usual()
             awaitDismissal()
-            let left = crew.drain(threads)
+            let left = crew.drain()
             log(left > 0 ? .drainExpired(pool: pool.name, threads: left) : .drained(pool: pool.name))
             // Not exit: its handlers would run beside threads that are still at work.
             _exit(left == 0 ? 0 : 1)
@@ -42,6 +42,7 @@ package enum Child {
     ) -> Never {
         do {
             try prepare(pool)
+            Haste.usual()
             let drain = try start(Inherited.listener)
             reportReady()
             awaitDismissal()
@@ -64,13 +65,14 @@ package enum Child {
     }
 
     private static func prepare(_ pool: Pool) throws(PoolError) {
-        for descriptor in [Inherited.listener, Inherited.readiness] {
+        for descriptor in Inherited.all {
             guard fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0 else {
                 throw PoolError("not started by a master: descriptor \(descriptor) is missing")
             }
         }
-        var ours = signalSet(SIGTERM, SIGINT, SIGUSR1)
+        var ours = signalSet(SIGTERM, SIGINT)
         pthread_sigmask(SIG_BLOCK, &ours, nil)
+        Haste.less()
         if let user = pool.user {
             do {
                 try Privileges.become(user)
@@ -87,9 +89,6 @@ package enum Child {
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
         signal(SIGTERM, SIG_DFL)
-        var wake = sigaction()
-        wake.__sigaction_handler.sa_handler = { _ in }
-        sigaction(SIGUSR1, &wake, nil)
     }
 
     private static func awaitDismissal() {

@@ -1,4 +1,4 @@
-// The threads of one child. Each is its own accept loop: a plain blocking accept, which wakes exactly one thread per connection.
+// The threads of one child. Each serves one request after the other, on whichever connection the reception has for it.
 import CFastCGI
 import Glibc
 import HTTP
@@ -6,28 +6,32 @@ import Synchronization
 
 final class Crew: Sendable {
     private let pool: Pool
+    private let reception: Reception
     private let log: @Sendable (PoolEvent) -> Void
     private let makeHandler: @Sendable () throws -> ((Request) -> Response)
-    private let isDraining = Atomic(false)
     private let ready = Atomic(0)
     private let left = Atomic(0)
 
     /// Foundation's JSON decoder recurses; this carries it to its own limit of 512 levels.
     private static let stackSize = 2 * 1024 * 1024
 
-    init(pool: Pool, log: @escaping @Sendable (PoolEvent) -> Void, makeHandler: @escaping @Sendable () throws -> ((Request) -> Response)) {
+    init(
+        pool: Pool, reception: Reception, log: @escaping @Sendable (PoolEvent) -> Void,
+        makeHandler: @escaping @Sendable () throws -> ((Request) -> Response)
+    ) {
         self.pool = pool
+        self.reception = reception
         self.log = log
         self.makeHandler = makeHandler
     }
 
-    /// Starts all threads; SIGTERM, SIGINT and SIGUSR1 must be blocked already. The last one to have its handler reports readiness.
-    func start() throws(PoolError) -> [pthread_t] {
+    /// Starts all threads; SIGTERM and SIGINT must be blocked already. The last one to have its handler reports readiness.
+    func start() throws(PoolError) {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         defer { pthread_attr_destroy(&attributes) }
         pthread_attr_setstacksize(&attributes, Self.stackSize)
-        var threads: [pthread_t] = []
+        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
         for _ in 0..<pool.threads {
             var thread = pthread_t()
             let problem = pthread_create(
@@ -37,21 +41,16 @@ final class Crew: Sendable {
                     return nil
                 }, Unmanaged.passRetained(self).toOpaque())
             guard problem == 0 else { throw PoolError(errno: problem, "cannot start a thread") }
-            threads.append(thread)
         }
-        return threads
     }
 
     /// Lets every thread finish its request and leave, within the pool's `drainSeconds`.
     /// - Returns: how many are still at work.
-    func drain(_ threads: [pthread_t]) -> Int {
-        isDraining.store(true, ordering: .sequentiallyConsistent)
+    func drain() -> Int {
         let deadline = ContinuousClock.now + .seconds(pool.drainSeconds)
-        while atWork > 0, ContinuousClock.now < deadline {
-            // None was joined, so every id is still good.
-            for thread in threads { pthread_kill(thread, SIGUSR1) }
-            usleep(3000)
-        }
+        let (handedOver, lost) = reception.drain(until: deadline)
+        if handedOver + lost > 0 { log(.handedOver(pool: pool.name, connections: handedOver, lost: lost)) }
+        while atWork > 0, ContinuousClock.now < deadline { usleep(3000) }
         return atWork
     }
 
@@ -61,12 +60,13 @@ final class Crew: Sendable {
     private func work() {
         // Counted after the handler is freed.
         defer { left.add(1, ordering: .sequentiallyConsistent) }
-        acceptAll(with: handler())
+        serveAll(with: handler())
     }
 
     private func handler() -> (Request) -> Response {
         do {
             let handler = try makeHandler()
+            Haste.usual()
             if ready.add(1, ordering: .sequentiallyConsistent).newValue == pool.threads { Child.reportReady() }
             return handler
         } catch {
@@ -75,35 +75,26 @@ final class Crew: Sendable {
         }
     }
 
-    private func acceptAll(with handler: (Request) -> Response) {
+    private func serveAll(with handler: (Request) -> Response) {
         var connection = Connection(pool: pool, log: log)
-        var wake = signalSet(SIGUSR1)
-        while !isDraining.load(ordering: .sequentiallyConsistent) || isSocketShut() {
-            pthread_sigmask(SIG_UNBLOCK, &wake, nil)
-            let accepted = accept4(Inherited.listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
-            let problem = errno
-            pthread_sigmask(SIG_BLOCK, &wake, nil)
-            if accepted >= 0 {
-                connection.serve(accepted, handler)
-                continue
-            }
-            switch problem {
-            // The master shut the socket, and nobody waits there any more.
-            case EINVAL: return
-            // What the kernel lacks may come back.
-            case EMFILE, ENFILE, ENOBUFS, ENOMEM: usleep(50_000)
-            case EBADF, ENOTSOCK, EOPNOTSUPP:
-                log(.childFailed(pool: pool.name, reason: "cannot accept: \(describe(errno: problem))"))
-                _exit(1)
-            // The drain signal, or a peer that left before its turn.
-            default: break
+        while var visitor = reception.next() {
+            switch connection.serve(visitor.descriptor, waits: reception.isLast, mayStay: reception.mayStay, handler) {
+            case .kept:
+                visitor.firstRequestBy = nil
+                visitor.wholeBy = nil
+                reception.seat(visitor)
+            case .unserved(begun: false): reception.seat(visitor)
+            case .unserved(begun: true):
+                let limit = visitor.wholeBy ?? .now + .milliseconds(Opening.patience)
+                if limit < .now, case .malformed(let reason) = Opening.tooSlow() {
+                    connection.refuse(visitor.descriptor, reason)
+                    reception.leave()
+                } else {
+                    visitor.wholeBy = limit
+                    reception.seat(visitor)
+                }
+            case .closed: reception.leave()
             }
         }
-    }
-
-    /// Whether the master ended the pool: then accepting never blocks, and who had connected before is still served.
-    private func isSocketShut() -> Bool {
-        var polled = pollfd(fd: Inherited.listener, events: cloud_peer_closed, revents: 0)
-        return poll(&polled, 1, 0) > 0 && polled.revents & (cloud_peer_closed | Int16(POLLHUP)) != 0
     }
 }

@@ -1,5 +1,5 @@
 // Small pieces over the C library that the master and the children share.
-// Descriptor numbers 3 and 4 belong to the children: everything the master opens is moved above them.
+// Descriptor numbers 3 to 6 belong to the children: everything the master opens is moved above them.
 import Glibc
 
 /// Where a child finds what its master hands over.
@@ -7,7 +7,11 @@ enum Inherited {
     static let listener: Int32 = 3
     /// The write end of a pipe: one byte means ready; nobody at the other end means that the master is gone.
     static let readiness: Int32 = 4
-    static let firstForeign: Int32 = 5
+    /// The two ends of the pool's `Handover`.
+    static let take: Int32 = 5
+    static let give: Int32 = 6
+    static let firstForeign: Int32 = 7
+    static let all = [listener, readiness, take, give]
 }
 
 func describe(errno code: Int32) -> String { String(cString: strerror(code)) }

@@ -1,10 +1,11 @@
-// A pool's listening socket. The master holds it open for all its life, so no child's end ever refuses a connection.
+// A pool's listening socket, and what its children hand kept connections over with. The master holds it open for all its life, so no child's end ever refuses a connection.
 // A unix socket comes with `<socket>.lock`: whoever holds the lock may take a stale socket away. The lock file stays behind on purpose.
 import CFastCGI
 import Glibc
 
 struct Listener {
     let descriptor: Int32
+    let handover: Handover
     private let path: String?
     private let lock: Int32
 
@@ -13,6 +14,7 @@ struct Listener {
     /// Binds and listens. A unix socket gets mode 0660 and the pool's group; one left by a dead master is replaced.
     /// - Throws: `PoolError` when the address is taken, malformed or forbidden, or the group is unknown.
     init(for pool: Pool) throws(PoolError) {
+        handover = try Handover()
         if pool.socket.hasPrefix("/") {
             path = pool.socket
             lock = try Self.lock(pool)
@@ -30,11 +32,14 @@ struct Listener {
     }
 
     /// Lets nobody connect any more, in no process; what already waits can still be accepted. A TCP socket just goes on.
+    /// Children that drain from now on hand nothing over.
     func refuseNewcomers() {
+        handover.end()
         if path != nil { shutdown(descriptor, Int32(SHUT_RDWR)) }
     }
 
     func remove() {
+        handover.close()
         if let path { unlink(path) }
         close(descriptor)
         if lock >= 0 { close(lock) }
@@ -117,6 +122,8 @@ struct Listener {
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
         // Accepted connections inherit it: an answer's last segment must not wait for an acknowledgement.
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+        // And a kept connection's peer may vanish without a word.
+        setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, socklen_t(MemoryLayout<Int32>.size))
         guard bind(descriptor, address.pointee.ai_addr, address.pointee.ai_addrlen) == 0, listen(descriptor, backlog) == 0 else {
             let code = errno
             close(descriptor)

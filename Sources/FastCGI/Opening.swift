@@ -9,41 +9,56 @@ enum Opening: Equatable {
     case complete
     /// The peer left without a word.
     case abandoned
+    /// The peer is there and has said nothing yet.
+    case silent
+    /// Some of it is there.
+    case begun
     case malformed(String)
 
     /// Longest parameters of one request, their framing included; nginx's header limit is far below.
     static let limit = 64 * 1024
-    private static let patience = 10_000
+    /// Milliseconds from the first look to the last byte.
+    static let patience = 10_000
+
+    /// Judges what has arrived; takes nothing off the connection, and waits for nothing.
+    /// - Parameter scratch: more than `limit` bytes, overwritten.
+    static func look(at connection: Int32, scratch: UnsafeMutableRawBufferPointer) -> Opening {
+        let first = peek(connection, scratch)
+        guard first == .begun else { return first }
+        var polled = pollfd(fd: connection, events: cloud_peer_closed, revents: 0)
+        guard poll(&polled, 1, 0) > 0 else { return .begun }
+        // The rest may have come between the two.
+        let last = peek(connection, scratch)
+        return last == .begun ? .malformed("the peer left within its parameters") : last
+    }
+
+    private static func peek(_ connection: Int32, _ scratch: UnsafeMutableRawBufferPointer) -> Opening {
+        let count = recv(connection, scratch.baseAddress, scratch.count, Int32(MSG_PEEK | MSG_DONTWAIT))
+        if count > 0 { return judge(UnsafeRawBufferPointer(rebasing: scratch[..<count])) ?? .begun }
+        // A reset without a word: the peer left and did not read our last answer to its end.
+        if count == 0 || errno == ECONNRESET { return .abandoned }
+        return errno == EAGAIN ? .silent : .malformed("the connection broke: \(describe(errno: errno))")
+    }
 
     /// Waits until the whole opening has arrived, and judges it; takes nothing off the connection.
-    /// - Parameters:
-    ///   - scratch: more than `limit` bytes, overwritten.
-    ///   - patience: milliseconds from now to the last byte.
+    /// - Parameter patience: milliseconds from now to the last byte.
     static func await(on connection: Int32, scratch: UnsafeMutableRawBufferPointer, patience: Int = Self.patience) -> Opening {
         let deadline = ContinuousClock.now + .milliseconds(patience)
         var nap: Int32 = 1
-        var isOver = false
         while true {
-            let count = recv(connection, scratch.baseAddress, scratch.count, Int32(MSG_PEEK | MSG_DONTWAIT))
-            if count > 0 {
-                switch judge(UnsafeRawBufferPointer(rebasing: scratch[..<count])) {
-                case .some(let opening): return opening
-                case .none where isOver: return .malformed("the peer left within its parameters")
-                case .none: break
-                }
-            } else if count == 0 {
-                return .abandoned
-            } else if errno != EAGAIN {
-                return .malformed("the connection broke: \(describe(errno: errno))")
-            }
+            let opening = look(at: connection, scratch: scratch)
+            guard opening == .silent || opening == .begun else { return opening }
             let left = milliseconds(deadline - .now)
-            guard left > 0 else { return .malformed("no whole request within \(patience) ms") }
+            guard left > 0 else { return .tooSlow(patience) }
             // Half an opening keeps the descriptor readable, so more of it has to be awaited by time.
-            var polled = pollfd(fd: connection, events: cloud_peer_closed | (count > 0 ? 0 : Int16(POLLIN)), revents: 0)
-            isOver = poll(&polled, 1, min(Int32(left), count > 0 ? nap : Int32(left))) > 0 && count > 0
-            if count > 0 { nap = min(nap * 2, 64) }
+            let hasBegun = opening == .begun
+            var polled = pollfd(fd: connection, events: cloud_peer_closed | (hasBegun ? 0 : Int16(POLLIN)), revents: 0)
+            _ = poll(&polled, 1, hasBegun ? min(Int32(left), nap) : Int32(left))
+            if hasBegun { nap = min(nap * 2, 64) }
         }
     }
+
+    static func tooSlow(_ patience: Int = Self.patience) -> Opening { .malformed("no whole request within \(patience) ms") }
 
     /// - Returns: `nil` when more bytes are needed.
     static func judge(_ bytes: UnsafeRawBufferPointer) -> Opening? {

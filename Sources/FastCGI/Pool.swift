@@ -10,6 +10,8 @@ package struct Pool: Sendable {
     /// Processes; each has `threads` threads, and a thread serves one request at a time.
     package let children: Int
     package let threads: Int
+    /// Connections that a child holds before it closes one behind its answer though the peer would keep it.
+    package let keptLimit: Int
     /// The longest request body that is read, in bytes.
     package let bodyLimit: Int
     /// The OS user that children of a root master become, with its group and supplementary groups. Ignored when not started as root.
@@ -21,13 +23,14 @@ package struct Pool: Sendable {
 
     package init(
         name: String, socket: String, children: Int, threads: Int, bodyLimit: Int, user: String? = nil, socketGroup: String? = nil,
-        drainSeconds: Int = 30
+        keptLimit: Int = 512, drainSeconds: Int = 30
     ) {
-        precondition(children > 0 && threads > 0 && drainSeconds >= 0 && (0...Int(Int32.max)).contains(bodyLimit))
+        precondition(children > 0 && threads > 0 && keptLimit >= 0 && drainSeconds >= 0 && (0...Int(Int32.max)).contains(bodyLimit))
         self.name = name
         self.socket = socket
         self.children = children
         self.threads = threads
+        self.keptLimit = keptLimit
         self.bodyLimit = bodyLimit
         self.user = user
         self.socketGroup = socketGroup
@@ -59,6 +62,8 @@ package enum PoolEvent: Equatable, Sendable {
     case malformedRequest(pool: String, reason: String)
     /// From a child that ends because of it: it can't become what it should be, or a thread has no handler.
     case childFailed(pool: String, reason: String)
+    /// From a child that drains: idle connections that others of its pool have now, and those that nobody took.
+    case handedOver(pool: String, connections: Int, lost: Int)
     /// From a child whose threads all finished what they had: it ends.
     case drained(pool: String)
     /// From a child that ends though `threads` threads are still at work.

@@ -15,19 +15,21 @@ private let program: String = {
 ///   - arguments: what follows the program's name.
 ///   - readiness: the write end; the caller closes its copy.
 /// - Returns: the child's process id.
-func spawnSelf(arguments: [String], listener: Int32, readiness: Int32) throws(PoolError) -> pid_t {
+func spawnSelf(arguments: [String], listener: Int32, readiness: Int32, handover: Handover) throws(PoolError) -> pid_t {
     var files = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&files)
     defer { posix_spawn_file_actions_destroy(&files) }
     posix_spawn_file_actions_adddup2(&files, listener, Inherited.listener)
     posix_spawn_file_actions_adddup2(&files, readiness, Inherited.readiness)
+    posix_spawn_file_actions_adddup2(&files, handover.take, Inherited.take)
+    posix_spawn_file_actions_adddup2(&files, handover.give, Inherited.give)
     posix_spawn_file_actions_addclosefrom_np(&files, Inherited.firstForeign)
 
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
     var none = signalSet()
-    var ordinary = signalSet(SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGPIPE, SIGUSR1)
+    var ordinary = signalSet(SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGPIPE)
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setsigdefault(&attributes, &ordinary)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))

@@ -129,8 +129,9 @@ struct Supervision {
             guard pipe2(&ends, O_CLOEXEC | O_NONBLOCK) == 0 else { throw PoolError(errno: errno, "cannot make a pipe") }
             ends = ends.map(raised)
             guard !ends.contains(-1) else { throw PoolError("cannot make a pipe: no descriptor is left") }
-            let listener = listeners[slots[slot].pool].descriptor
-            let pid = try spawnSelf(arguments: arguments(pool), listener: listener, readiness: ends[1])
+            let listener = listeners[slots[slot].pool]
+            let pid = try spawnSelf(
+                arguments: arguments(pool), listener: listener.descriptor, readiness: ends[1], handover: listener.handover)
             processes[pid] = Process(slot: slot, started: .now, readiness: ends[0])
             log(.childStarted(pool: pool.name, pid: pid))
             return pid

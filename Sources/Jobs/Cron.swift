@@ -12,11 +12,16 @@ package final class Cron: Sendable {
     private let stopping = Atomic(false)
     private let done = Atomic(false)
     private let leases = Leases()
+    private let sandboxes: SandboxHome
 
     private static let sweepSeconds = 15
     private static let tidySeconds = 600
+    private static let keepingSeconds = 10
 
-    package init(_ config: Config) { self.config = config }
+    package init(_ config: Config) {
+        self.config = config
+        sandboxes = SandboxHome(config)
+    }
 
     /// Works until SIGTERM or SIGINT, then lets the jobs at hand finish. Call it from the main thread, before any other is started.
     package func run() {
@@ -32,6 +37,7 @@ package final class Cron: Sendable {
         while sigwait(&awaited, &signal) != 0 {}
         stopping.store(true, ordering: .relaxed)
         for thread in threads { thread.join() }
+        sandboxes.close()
         done.store(true, ordering: .relaxed)
         keeper.join()
     }
@@ -56,7 +62,15 @@ package final class Cron: Sendable {
         let metrics = WorkerThread { [self] in
             if let bench = bench() { InstanceMetrics(bench: bench, isStopping: isStopping).run() }
         }
-        return lanes + clock() + [watch, realtime, metrics, WorkerThread { [self] in tidy() }]
+        let keeping = WorkerThread { [self] in
+            guard let bench = bench() else { return }
+            let keeping = SandboxKeeping(bench)
+            while !stopping.load(ordering: .relaxed) {
+                do { try keeping.run() } catch { Event.trouble("clearing sandboxes away: \(error)").log() }
+                pause(seconds: Self.keepingSeconds)
+            }
+        }
+        return lanes + clock() + [keeping, watch, realtime, metrics, WorkerThread { [self] in tidy() }]
     }
 
     /// Those that see to cron jobs: what is due becomes runs, runs are sent, and both are woken by whoever changes something.
@@ -101,7 +115,8 @@ package final class Cron: Sendable {
         while !stopping.load(ordering: .relaxed) {
             do {
                 guard let stack = try connection.begin().commit("select id from installation").scalar(ID.self) else { return nil }
-                return Workbench(config: config, connection: connection, engine: engine, names: EngineNames(stack: stack))
+                return Workbench(
+                    config: config, connection: connection, engine: engine, names: EngineNames(stack: stack), sandboxes: sandboxes)
             } catch {
                 Event.trouble("waiting for the database: \(error)").log()
                 pause(seconds: 1)
@@ -119,6 +134,8 @@ package final class Cron: Sendable {
                 if round % (Self.tidySeconds / Self.sweepSeconds) == 0 { try Housekeeping(bench: bench).run() }
                 try QueueKeeping(connection: bench.connection).bury()
                 try watch.sweep()
+                try VolumeJob.sweep(bench)
+                try VolumeUsage.begin(bench.connection)
             } catch {
                 Event.trouble("sweeping: \(error)").log()
             }

@@ -32,6 +32,7 @@ struct Housekeeping {
         try clear("server_metrics", "received_at < now() - \(days.metrics)::int * interval '1 day'")
         try clear("commands", "created_at < now() - \(days.metrics)::int * interval '1 day'")
         try clear("cron_runs", "finished_at is not null and created_at < now() - \(days.runs)::int * interval '1 day'")
+        try clear("invocations", "finished_at is not null and created_at < now() - \(days.invocations)::int * interval '1 day'")
         for column in SealedColumn.allCases { try reseal(column) }
     }
 

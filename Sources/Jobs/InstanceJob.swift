@@ -41,9 +41,12 @@ struct InstanceConvergence {
         let restarts: Int
         let vpc: ID?
         let subnet: ID?
+        let address: String?
 
         static let columns: SQL =
-            "owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, vpc_id, subnet_id"
+            """
+            owner_id, name, image, command, env_sealed, cpus::float8, memory_mb, desired, status, restarts, vpc_id, subnet_id, host(private_ip)
+            """
 
         init(_ row: Row) {
             var row = row
@@ -59,6 +62,7 @@ struct InstanceConvergence {
             restarts = row.next()
             vpc = row.next()
             subnet = row.next()
+            address = row.next()
         }
     }
 
@@ -78,6 +82,9 @@ struct InstanceConvergence {
         let wish = Wish(row)
         if wish.desired == "DELETED" {
             try container.remove()
+            // Its removal may be under way elsewhere; what it has is in use until then.
+            guard try container.inspect() == nil else { return .again(seconds: 0.2) }
+            try InstanceMounts.releaseAll(of: id, bench)
             let transaction = try bench.connection.begin()
             transaction.notify("events")
             _ = try transaction.commit(
@@ -98,14 +105,19 @@ struct InstanceConvergence {
     }
 
     private func converge(_ wish: Wish) throws -> Job.Outcome {
+        let mounts = try InstanceMounts(of: id, bench)
         guard let present = try container.inspect() else {
+            try mounts.release()
             if wish.desired == "STOPPED" {
                 try report("STOPPED", reason: nil, wish)
                 return .done
             }
-            try create(wish)
+            guard let specs = try mounts.specs() else { return .again(seconds: 0.2) }
+            try create(wish, specs)
             return .again(seconds: 0)
         }
+        guard mounts.areIn(present) else { return try dismantle(present, wish) }
+        try mounts.release()
         switch (wish.desired, present.state) {
         case (_, .restarting), (_, .removing):
             return .again(seconds: 0.2)
@@ -137,6 +149,18 @@ struct InstanceConvergence {
         return .done
     }
 
+    /// Takes a container away whose volumes are no longer the right ones. Its successor gets the same address.
+    private func dismantle(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
+        switch present.state {
+        case .running, .paused:
+            if wish.desired == "RUNNING" { try report("STARTING", reason: "Its volumes are changing", wish, address: wish.address) }
+            try container.stop(present.state, seconds: Self.stopSeconds)
+        default: break
+        }
+        try container.remove()
+        return .again(seconds: 0)
+    }
+
     /// A container that ended without being asked to: started again, later each time, and given up when it keeps ending early.
     private func revive(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
         let restarts = try bench.connection.begin().commit(
@@ -159,7 +183,7 @@ struct InstanceConvergence {
         container.isOutOfMemory ? "it ran out of memory" : "its command ended with exit code \(container.exitCode)"
     }
 
-    private func create(_ wish: Wish) throws {
+    private func create(_ wish: Wish, _ mounts: [ContainerSpec.Mount]) throws {
         guard let image = ImageReference(wish.image) else { throw Unattainable(reason: "The image reference is not valid") }
         var spec = ContainerSpec(
             name: container.name, image: image,
@@ -170,7 +194,8 @@ struct InstanceConvergence {
         } catch {
             throw Unattainable(reason: "Its environment was encrypted under a key that this installation no longer has")
         }
-        spec.attachment = try place(of: wish).attachment(aliases: [wish.name])
+        spec.attachment = try place(of: wish).attachment(aliases: [wish.name], keeping: wish.address)
+        spec.mounts = mounts
         spec.ports = try ports()
         spec.hostname = wish.name
         try container.create(spec)
@@ -196,9 +221,9 @@ struct InstanceConvergence {
                 return false
             }
         } catch EngineError.addressTaken {
-            // As with a port, the address stands in the container.
-            try container.remove()
-            try place(of: wish).exchangeAddress(within: wish.subnet)
+            let place = place(of: wish)
+            try place.exchangeAddress(within: wish.subnet)
+            try container.move(to: try place.attachment(aliases: [wish.name]))
             return false
         }
     }

@@ -10,13 +10,15 @@ package struct Workbench {
     package let connection: Connection
     package let engine: Engine
     package let names: EngineNames
+    /// Of the whole process.
+    package var sandboxes: SandboxHome?
     package var now: @Sendable () -> Timestamp = Timestamp.now
 }
 
 package struct Job: Sendable {
     /// Kinds of one lane share its threads, so that slow kinds can't starve the others.
     package enum Lane: String, Sendable, CaseIterable {
-        case engine, mail, delivery, resolving
+        case engine, mail, delivery, resolving, measuring, invocation
 
         var threads: Int {
             switch self {
@@ -24,6 +26,9 @@ package struct Job: Sendable {
             case .mail: 2
             case .delivery: 8
             case .resolving: 4
+            case .measuring: 1
+            // More than one owner may have at once.
+            case .invocation: 12
             }
         }
     }
@@ -44,7 +49,7 @@ package struct Job: Sendable {
 
     /// All kinds there are.
     package static let all: [Job] = [
-        InstanceJob.job, VPCJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job,
-        GatewayTarget.job,
+        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, CacheJob.job, InvocationJob.job, PasswordResetMail.job,
+        WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job, GatewayTarget.job,
     ]
 }

@@ -17,7 +17,11 @@ struct Networks {
     private static let lock: SQL = "for no key update"
 
     /// What is in its owner's default network, as a condition on `networks n`.
-    private static let isInUse: SQL = "exists (select from instances i where i.owner_id = n.owner_id and i.vpc_id is null)"
+    private static let isInUse: SQL =
+        """
+        (exists (select from instances i where i.owner_id = n.owner_id and i.vpc_id is null)
+        or exists (select from caches c where c.owner_id = n.owner_id))
+        """
 
     private var pools: [String] { bench.config.networkPools.map(\.description) }
 

@@ -21,10 +21,17 @@ struct Place {
     private var isHeld: SQL { "a.\(verbatim: holder.rawValue) = \(id) and a.owner_id = \(owner)" }
 
     /// What a container's spec says of it. The network exists then.
+    /// - Parameter last: the address it had, which it gets again where the engine picks.
     /// - Throws: `Unattainable` when the network can't be had.
-    func attachment(aliases: [String]) throws -> ContainerSpec.Attachment {
+    func attachment(aliases: [String], keeping last: String? = nil) throws -> ContainerSpec.Attachment {
         let network = try Networks(bench: bench).ensure(for: owner, vpc: vpc)
-        guard vpc != nil else { return .init(network: network, aliases: aliases) }
+        guard vpc != nil else {
+            // The network may have moved to another block meanwhile.
+            let kept = try bench.connection.begin().commit(
+                "select \(last) from networks where owner_id = \(owner) and is_default and \(last)::inet << network_cidr"
+            ).scalar(String.self)
+            return .init(network: network, address: kept, aliases: aliases)
+        }
         let address = try bench.connection.begin().commit(
             """
             select host(host(n.network_cidr)::inet + a.number) from addresses a
@@ -35,7 +42,7 @@ struct Place {
         return .init(network: network, address: address, aliases: aliases)
     }
 
-    /// Takes another address, because somebody on the engine has this one. The container has to be made anew with it.
+    /// Takes another address, because somebody on the engine has this one. The container still has to be moved there.
     /// - Parameter subnet: where it must lie.
     /// - Throws: `Unattainable` when none is left.
     func exchangeAddress(within subnet: ID?) throws {

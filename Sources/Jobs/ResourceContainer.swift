@@ -20,7 +20,7 @@ struct ResourceContainer {
         case started
         /// The container was taken away and has to be made anew.
         case undone
-        /// The same, because somebody else holds a host port; in the engine's words.
+        /// The same as `undone`, because somebody else holds a host port; in the engine's words.
         case portTaken(String)
     }
 
@@ -83,6 +83,12 @@ struct ResourceContainer {
             default: throw error
             }
         }
+    }
+
+    /// Gives a container that does not run another address in its network; it keeps what it wrote.
+    func move(to attachment: ContainerSpec.Attachment) throws {
+        try Self.tolerating { try bench.engine.disconnect(name, from: attachment.network) }
+        try Self.tolerating { try bench.engine.connect(name, to: attachment) }
     }
 
     /// - Parameter seconds: between asking and killing.

@@ -24,11 +24,14 @@ do {
     if Array(arguments) == ["--child", "sockets"] { config.serveSockets(dispatcher, log: PoolEvent.log) }
     if arguments.first == "--child", let pool = config.pools.first(where: { $0.pool.rawValue == arguments.last }) {
         let shared = pool.connections.map { ConnectionPool(url: config.databaseURL, connections: $0) }
+        let sandboxes = pool.pool == .long ? SandboxHome(config) : nil
         Child.serve(pool: pool.fastCGI(config, dispatcher.routes), log: PoolEvent.log) {
             let engine = pool.pool == .long ? Engine(host: config.dockerHost) : nil
             let source = shared.map(ConnectionSource.init) ?? ConnectionSource(Connection(url: config.databaseURL))
-            let equipment = Equipment(config: config, source: source, engine: engine)
-            return { dispatcher.respond(to: $0, with: equipment) }
+            var equipment = Equipment(config: config, source: source, engine: engine, sandboxes: sandboxes)
+            equipment.mayWait = pool.pool == .long
+            if shared == nil { dispatcher.rehearse(with: equipment) }
+            return { [equipment] in dispatcher.respond(to: $0, with: equipment) }
         }
     }
     Event.started(program: "thecloud-worker").log()

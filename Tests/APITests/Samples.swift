@@ -35,8 +35,10 @@ enum Samples {
 
     private static let resources = [
         Sample.auth,
+        Sample.caches,
         Sample.clients,
         Sample.cronJobs,
+        Sample.functions,
         Sample.instances,
         Sample.messages,
         Sample.notifications,
@@ -47,6 +49,7 @@ enum Samples {
         Sample.servers,
         Sample.sessions,
         Sample.topics,
+        Sample.volumes,
         Sample.vpcs,
         Sample.webhooks,
     ]

@@ -20,7 +20,7 @@ struct InstanceTests {
         #expect(port.wholeMatch(of: /[23]\d{4}:80/) != nil, "\(port)")
         let instance = """
             {"id": "$id", "name": "web-01", "image": "nginx", "status": "STARTING", "status_reason": null, "instance_type": "small",
-             "ports": "\(port)", "vpc_id": null, "subnet_id": null, "private_ip": null, "command": null, "env": {}, "created_at": "$time", "updated_at": "$time"}
+             "ports": "\(port)", "vpc_id": null, "subnet_id": null, "private_ip": null, "command": null, "env": {}, "volumes": [], "created_at": "$time", "updated_at": "$time"}
             """
         expect(answer, 201, #"{"data": \#(instance)}"#)
         let id = answer["data"]?["id"]?.string ?? ""
@@ -42,7 +42,7 @@ struct InstanceTests {
             """
             {"data": {"id": "$id", "name": "Job_2.a", "image": "registry.example:5000/team/app:1.2", "status": "STARTING",
              "status_reason": null, "instance_type": "nano", "ports": "\(ports)", "vpc_id": null, "subnet_id": null, "private_ip": null,
-             "command": ["sleep", "a \\"b\\" {c},\\\\d"], "env": {"A": "********", "TOKEN": "********"}, "created_at": "$time",
+             "command": ["sleep", "a \\"b\\" {c},\\\\d"], "env": {"A": "********", "TOKEN": "********"}, "volumes": [], "created_at": "$time",
              "updated_at": "$time"}}
             """)
         let hosts = ports.split(separator: ",").map { $0.split(separator: ":")[0] }

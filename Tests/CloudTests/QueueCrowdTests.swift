@@ -224,4 +224,16 @@ struct QueueCrowdTests {
         for thread in threads { thread.join() }
         #expect(answers.values.count { $0.contains("\"body\":\"m") } == 10, "\(answers.values)")
     }
+
+    /// Where threads must not wait a poll answers at once, and nobody is told that it waits.
+    @Test func anotherPoolDoesNotWait() throws {
+        let id = try queue("tasks")
+        let request = Request(
+            method: .get, path: "/queues/\(id)/messages", query: "wait=20", headers: Headers(["x-api-key": owner.key]), requestID: "poll")
+        var equipment = Equipment(config: cloud.config, connection: Connection(url: cloud.config.databaseURL), engine: nil)
+        equipment.mayWait = false
+        let answer = cloud.dispatcher.respond(to: request, with: equipment, log: { _ in })
+        #expect(String(decoding: answer.body, as: UTF8.self) == #"{"data":[]}"#)
+        #expect(try cloud.admin("select from queues where id = \(id)::uuid and awaited_until > now()").isEmpty)
+    }
 }

@@ -69,6 +69,23 @@ import Testing
         #expect(names(answer.json) == Self.members)
     }
 
+    @Test(arguments: [
+        ("", "api"), ("?count=3", "api"), ("?wait=0", "api"), ("?count=3&wait=0", "api"), ("?wait=0&count=3", "api"),
+        ("?wait=5", "long"), ("?w%61it=5", "long"), ("?wait=%35", "long"), ("?wait=0&wait=5", "long"), ("?WAIT=0&wait=5", "long"),
+        ("?count=3&wait=0&wait=5", "long"), ("?wait=05", "long"), ("?wait=", "long"), ("?count=3&w%61it=5", "long"),
+    ])
+    func `a receive that may wait, however it is spelled, is kept out of the pool for short work`(query: String, pool: String) throws {
+        let id = "pool-\(UInt64.random(in: 0...UInt64.max))"
+        #expect(try visitor.call("GET", "/queues/1/messages\(query)", headers: [("X-Request-ID", id)]).status == 401)
+        let line = try eventually {
+            let log = FileManager.default.contents(atPath: Stack.folder + "/log/nginx-access.log") ?? Data()
+            return String(decoding: log, as: UTF8.self).split(separator: "\n").first { $0.contains(id) }
+        } until: {
+            $0 != nil
+        }
+        #expect(try JSON(parsing: Array(#require(line ?? nil).utf8))["pool"]?.string == pool)
+    }
+
     @Test func `a revoked key fails with the very next request on every worker`() throws {
         try visitor.join()
         let minted = try visitor.call("POST", "/auth/keys", ["name": "short-lived"]).json

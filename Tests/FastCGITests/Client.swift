@@ -79,6 +79,42 @@ struct Client: ~Copyable {
         return Answer(records: bytes)
     }
 
+    /// Reads one answer, until its END_REQUEST record or the peer closes.
+    func receiveOne() -> Answer {
+        var bytes: [UInt8] = []
+        while readExactly(8, onto: &bytes) {
+            let header = bytes.suffix(8)
+            let (kind, rest) = (header[header.startIndex + 1], header.dropFirst(4))
+            let length = Int(rest[rest.startIndex]) << 8 | Int(rest[rest.startIndex + 1])
+            guard readExactly(length + Int(rest[rest.startIndex + 2]), onto: &bytes), kind != 3 else { break }
+        }
+        return Answer(records: bytes)
+    }
+
+    private func readExactly(_ count: Int, onto bytes: inout [UInt8]) -> Bool {
+        var part = [UInt8](repeating: 0, count: count)
+        guard count == 0 || recv(descriptor, &part, count, Int32(MSG_WAITALL)) == count else { return false }
+        bytes += part
+        return true
+    }
+
+    /// Asks on this connection and keeps it.
+    func ask(_ parameters: KeyValuePairs<String, String>, body: [UInt8] = []) -> Answer {
+        send(Records.request(parameters, body: body, keeps: true))
+        return receiveOne()
+    }
+
+    func get(_ path: String, query: String = "") -> Answer {
+        ask(["REQUEST_METHOD": "GET", "DOCUMENT_URI": path, "QUERY_STRING": query])
+    }
+
+    /// Waits until the peer has closed; false when it says something instead.
+    func closes() -> Bool {
+        var byte: UInt8 = 0
+        let count = recv(descriptor, &byte, 1, 0)
+        return count == 0 || count < 0 && errno == ECONNRESET
+    }
+
     static func ask(_ socket: String, _ parameters: KeyValuePairs<String, String>, body: [UInt8] = []) throws -> Answer {
         let client = try Client(socket)
         client.send(Records.request(parameters, body: body))
@@ -93,6 +129,8 @@ struct Client: ~Copyable {
 /// Bytes of FastCGI records, request id 1.
 enum Records {
     static let begin = record(1, [0, 1, 0, 0, 0, 0, 0, 0])
+    /// With FCGI_KEEP_CONN.
+    static let keepingBegin = record(1, [0, 1, 1, 0, 0, 0, 0, 0])
 
     static func record(_ kind: UInt8, _ content: [UInt8], version: UInt8 = 1) -> [UInt8] {
         [version, kind, 0, 1, UInt8(content.count >> 8), UInt8(content.count & 0xFF), 0, 0] + content
@@ -107,8 +145,8 @@ enum Records {
             ? [UInt8(count)] : [UInt8(count >> 24) | 0x80, UInt8(count >> 16 & 0xFF), UInt8(count >> 8 & 0xFF), UInt8(count & 0xFF)]
     }
 
-    static func request(_ parameters: KeyValuePairs<String, String>, body: [UInt8] = []) -> [UInt8] {
-        begin + record(4, pairs(parameters)) + record(4, []) + input(body) + record(5, [])
+    static func request(_ parameters: KeyValuePairs<String, String>, body: [UInt8] = [], keeps: Bool = false) -> [UInt8] {
+        (keeps ? keepingBegin : begin) + record(4, pairs(parameters)) + record(4, []) + input(body) + record(5, [])
     }
 
     static func input(_ body: [UInt8]) -> [UInt8] {

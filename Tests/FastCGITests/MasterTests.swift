@@ -160,6 +160,15 @@ import Testing
         let status = try String(contentsOfFile: "/proc/\(rig.ready[0])/status", encoding: .utf8)
         #expect(status.contains("NoNewPrivs:\t1"))
         #expect(status.contains("Groups:\t\(nobody.pw_gid) \n"))
+        // They start at a lower priority and come back from it.
+        let tasks = "/proc/\(rig.ready[0])/task"
+        try rig.awaitCondition("every thread has the usual priority") {
+            try FileManager.default.contentsOfDirectory(atPath: tasks).allSatisfy { task in
+                let fields = try String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8).split(separator: ")").last?.split(
+                    separator: " ")
+                return fields?[16] == "0"
+            }
+        }
         rig.signal(SIGKILL)
         try rig.awaitCondition("they notice the master's death") { rig.ending == 1009 }
     }

@@ -1,5 +1,6 @@
 // Facts of the schema, read from pg_catalog, so that a new table is covered without edits: row-level security enabled and forced,
 // composite references between owned tables, secrets that workers can't read, functions that can't be borrowed.
+import Crypto
 import HTTP
 import Postgres
 import TestSupport
@@ -235,6 +236,13 @@ struct SchemaTests {
         let subnet: JSON = ["name": "s", "cidr_block": "10.0.0.0/29"]
         #expect(cloud.call(.post, "/vpcs/\(vpc.string ?? "")/subnets", key: owner.key, json: subnet).status == 201)
         #expect(cloud.call(.post, "/instances", key: owner.key, json: ["name": "i", "image": "nginx", "vpc_id": vpc]).status == 201)
+        #expect(cloud.call(.post, "/volumes", key: owner.key, json: ["name": "v", "size_gb": 1]).status == 201)
+        #expect(cloud.call(.post, "/caches", key: owner.key, json: ["name": "c", "memory_mb": 16]).status == 201)
+        let zip = Base64.standard.padded(ZipMaker(["index.js": "exports.handler = () => 1;"]).bytes)
+        let function = cloud.call(
+            .post, "/functions", key: owner.key, json: ["name": "f", "runtime": "nodejs20", "code_zip": .string(zip)])
+        let functionID = function["data"]?["id"]?.string ?? ""
+        #expect(cloud.call(.post, "/functions/\(functionID)/invoke", key: owner.key, json: ["async": true]).status == 202)
         let tables = try offenders(
             "select name from \(Self.owned) t where has_any_column_privilege('thecloud_api', t.oid, 'select') order by name")
         #expect(tables.count >= 6)

@@ -38,11 +38,16 @@ struct Bench: Sendable {
     /// The surface over the same database; its long pool has the engine.
     func cloud() throws -> TestCloud { try TestCloud(database: database, engine: Engine(host: config.dockerHost)) }
 
-    /// Runs the instance's job until it has nothing left to do.
-    func converge(_ id: String) throws {
+    /// Runs an instance's job, or another one, until it has nothing left to do.
+    func converge(_ id: String, by job: Job = InstanceJob.job) throws {
         let workbench = try workbench()
-        for _ in 0..<50 where try InstanceJob.job.run(workbench, id) == .done { return }
-        throw Unexpected(description: "the instance's job never ends")
+        for _ in 0..<50 {
+            switch try job.run(workbench, id) {
+            case .done: return
+            case .again(let seconds): usleep(UInt32(seconds * 1_000_000))
+            }
+        }
+        throw Unexpected(description: "the job never ends")
     }
 }
 
@@ -106,6 +111,7 @@ private enum Cleaning {
                 let label = ["thecloud.stack": names.stack.description]
                 for container in (try? engine.containers(labels: label)) ?? [] { try? engine.remove(container.id, force: true) }
                 for network in (try? engine.networks(labels: label)) ?? [] { try? engine.removeNetwork(network.id) }
+                for volume in (try? engine.volumes(labels: label)) ?? [] { try? engine.removeVolume(volume.name) }
             }
         }
     }

@@ -19,6 +19,8 @@ package final class TestCloud {
     /// Seconds that the clock of this cloud is ahead of the machine's.
     package var advance = 0
     private let engine: Engine?
+    /// Where it has an engine.
+    package let sandboxes: SandboxHome?
     private var lastMillisecond = 0
     private var requests = 0
 
@@ -26,13 +28,16 @@ package final class TestCloud {
     ///   - settings: beside or instead of the usual ones of tests (cheap passwords).
     ///   - url: what the worker connects to instead of the database.
     ///   - engine: as the long pool has one; the others have none.
+    ///   - sandboxes: of another cloud, as the threads of a process share them.
     package init(
-        _ settings: [String: String] = [:], database: TestDatabase? = nil, url: String? = nil, engine: Engine? = nil
+        _ settings: [String: String] = [:], database: TestDatabase? = nil, url: String? = nil, engine: Engine? = nil,
+        sandboxes: SandboxHome? = nil
     ) throws {
         self.engine = engine
         let database = try database ?? .shared()
         self.database = database
         config = try Self.config(settings, url: url ?? database.api)
+        self.sandboxes = sandboxes ?? engine.map { [config] in SandboxHome(config, host: $0.host) }
         connection = Connection(url: config.databaseURL)
         dispatcher = try Dispatcher(
             CloudSurface.routes + SessionsSurface.routes + FleetSurface.routes + ChatSurface.routes, resolvers: Credential.resolvers)
@@ -81,7 +86,7 @@ package final class TestCloud {
         let request = Request(
             method: method, path: String(halves[0]), query: halves.count > 1 ? String(halves[1]) : "", headers: fields,
             body: body ?? .bytes(bytes ?? []), remoteAddress: address, requestID: "test-\(requests)", internalSubject: socket ?? subject)
-        var equipment = Equipment(config: config, connection: connection, engine: engine)
+        var equipment = Equipment(config: config, connection: connection, engine: engine, sandboxes: sandboxes)
         equipment.now = { [unowned self] in tick() }
         var cause: String?
         let response = dispatcher.respond(to: request, with: equipment) { event in

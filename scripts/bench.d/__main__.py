@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import cron
+import functions
 import plans
 import queues
 from peers import KEY, KINDS, Peers
@@ -24,12 +25,12 @@ def options():
     parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
     parser.add_argument("--connections", type=int, default=16, help="how many clients at once (16)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="how many rows the plans are made for (1000000)")
-    parser.add_argument("--only", default="list,create,empty,pgbench,queues,plans,cron", help="list,create,empty,pgbench,queues,plans,cron")
+    parser.add_argument("--only", default="list,create,empty,pgbench,queues,plans,cron,functions", help="list,create,empty,pgbench,queues,plans,cron,functions")
     parser.add_argument("--peers", default=",".join(KINDS), help="c,go,php,fastapi,empty; c is always there")
     chosen = parser.parse_args()
     chosen.only, chosen.peers = chosen.only.split(","), chosen.peers.split(",")
     for name in chosen.only:
-        if name not in ("list", "create", "empty", "pgbench", "queues", "plans", "cron"):
+        if name not in ("list", "create", "empty", "pgbench", "queues", "plans", "cron", "functions"):
             parser.error(f"there is nothing called {name}")
     for name in chosen.peers:
         if name not in KINDS:
@@ -107,6 +108,7 @@ def main():
             if "pgbench" in chosen.only:
                 pgbench(stack, account, chosen)
             flow = queues.measure(stack, account, chosen) if "queues" in chosen.only else None
+            asked = functions.measure(stack, account) if "functions" in chosen.only else {}
             bad = growth = None
             if "plans" in chosen.only:
                 before = race(f"the list at {SMALL} rows", [ours(), theirs("c")], *measure)
@@ -124,6 +126,8 @@ def main():
             for name in rivals if lists else []:
                 ratio = lists[theirs(name).name]
                 verdict(name != "c" or ratio >= FLOOR, f"the list is {ratio:.2f} times as fast as {KINDS[name]}" + (f" (at least {FLOOR})" if name == "c" else ""))
+            for runtime, (warm, cold) in asked.items():
+                verdict(warm <= functions.BAR, f"a warm invocation of {runtime} takes {warm:.3f} of docker run (at most {functions.BAR}), a cold one {cold:.2f}")
             if flow is not None:
                 verdict(flow >= queues.FLOOR, f"messages flow {flow:.2f} times as fast as the same statements in pgbench (at least {queues.FLOOR})")
             if growth is not None:

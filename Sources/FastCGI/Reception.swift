@@ -1,0 +1,278 @@
+// Whom a child's threads serve next: one epoll over the listening socket, the kept connections that are idle, and what siblings hand over.
+// So an idle connection costs no thread, and whichever thread is free serves whichever connection is ready. (Threads that stayed with their
+// kept connections made the slowest requests wait 90 ms for a thread that was free.)
+// A connection is seated, or some thread has it: the table of the seated decides, the epoll is only a hint, so a late event does no harm.
+import CFastCGI
+import Glibc
+import Synchronization
+
+/// A connection, between a thread and its seat.
+struct Visitor {
+    let descriptor: Int32
+    /// When it has to have made its first request; `nil` once it has.
+    var firstRequestBy: ContinuousClock.Instant?
+    /// When the request of which a part has arrived has to be whole.
+    var wholeBy: ContinuousClock.Instant?
+    fileprivate var isWatched = false
+
+    fileprivate init(_ descriptor: Int32, isNew: Bool) {
+        self.descriptor = descriptor
+        firstRequestBy = isNew ? .now + .milliseconds(Opening.patience) : nil
+    }
+}
+
+final class Reception: Sendable {
+    private enum Phase { case open, replaced, ended }
+
+    private struct State {
+        var phase = Phase.open
+        var seated: [Int32: Visitor] = [:]
+        /// Those that threads have included.
+        var present = 0
+        var isClockSet = false
+        var handOverUntil = ContinuousClock.now
+        var passedAt = ContinuousClock.now
+    }
+
+    private let pool: Pool
+    private let master = getppid()
+    private let epoll: Int32
+    /// Rings for ever once this child drains.
+    private let bell: Int32
+    /// Half an opening keeps its connection readable, so the rest of it has to be awaited by time.
+    private let clock: Int32
+    private let state = Mutex(State())
+    private let waiting = Atomic(0)
+
+    private static let tick = 5_000_000
+    /// A busy child passes a connection on only so often, because passing costs more than it brings when all are busy.
+    private static let passingPause = Duration.milliseconds(10)
+
+    init(pool: Pool) throws(PoolError) {
+        self.pool = pool
+        epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+        bell = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        clock = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_CLOEXEC | TFD_NONBLOCK))
+        let listener = Inherited.listener
+        // The listener's event says that somebody was there: a sibling may have been faster.
+        guard epoll >= 0, bell >= 0, clock >= 0, fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK) == 0,
+            // Of all the children only one that has a free thread is woken.
+            control(EPOLL_CTL_ADD, listener, EPOLLIN.rawValue | EPOLLEXCLUSIVE.rawValue),
+            control(EPOLL_CTL_ADD, Inherited.take, EPOLLIN.rawValue | EPOLLEXCLUSIVE.rawValue),
+            control(EPOLL_CTL_ADD, bell, EPOLLIN.rawValue), control(EPOLL_CTL_ADD, clock, EPOLLIN.rawValue)
+        else { throw PoolError(errno: errno, "cannot receive connections") }
+    }
+
+    /// Waits for a connection that has something to say; the calling thread has it to itself until it gives it back to `seat` or `leave`.
+    /// - Returns: `nil` when this child drains and nobody is left who has to be served here.
+    func next() -> Visitor? {
+        withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 2) { events in
+            while true {
+                let isDraining = state.withLock { $0.phase != .open }
+                waiting.add(1, ordering: .relaxed)
+                // Beside the bell, which rings for ever, there may be one that is ready.
+                let count = epoll_wait(epoll, events.baseAddress, isDraining ? 2 : 1, isDraining ? 0 : -1)
+                waiting.subtract(1, ordering: .relaxed)
+                let ready = events.prefix(Int(max(0, count))).lazy.map(\.data.fd).first { $0 != bell }
+                switch ready {
+                case nil: if isDraining { return lastOne() }
+                case Inherited.listener: if let visitor = accept() { return visitor }
+                case Inherited.take: if let visitor = takeOver() { return visitor }
+                case clock: wakeBegun()
+                case let descriptor?: if var visitor = unseat(descriptor), !passOn(&visitor) { return visitor }
+                }
+            }
+        }
+    }
+
+    /// Whether a connection may be kept that has been served.
+    func mayStay() -> Bool { state.withLock { $0.phase != .ended && $0.present <= pool.keptLimit } }
+
+    /// Whether a thread has to wait for what a connection has to say: no other process will.
+    var isLast: Bool { state.withLock { $0.phase == .ended } }
+
+    /// The connection is gone.
+    func leave() { state.withLock { $0.present -= 1 } }
+
+    /// Takes a connection back that has nothing to say for now.
+    func seat(_ visitor: Visitor) {
+        var visitor = visitor
+        let phase = state.withLock { state in
+            // At the end it is not awaited any more, but waited for.
+            let isAwaited = visitor.firstRequestBy != nil || visitor.wholeBy != nil
+            guard state.phase == .open || state.phase == .ended && isAwaited else { return state.phase }
+            if visitor.wholeBy == nil {
+                guard watch(&visitor) else { return .ended }
+            } else if !state.isClockSet {
+                state.isClockSet = true
+                setClock()
+            }
+            state.seated[visitor.descriptor] = visitor
+            return .open
+        }
+        switch phase {
+        case .open: break
+        case .replaced: _ = handOver(&visitor)
+        case .ended: show(out: visitor)
+        }
+    }
+
+    // MARK: - Coming
+
+    private func accept() -> Visitor? {
+        // Read first: behind the shutting nobody comes, so who is not there then never will be.
+        let isShut = isListenerShut
+        let descriptor = accept4(Inherited.listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
+        if descriptor >= 0 { return admit(descriptor, isNew: true) }
+        switch errno {
+        case EAGAIN, EINVAL: if isShut { control(EPOLL_CTL_DEL, Inherited.listener) }
+        // What the kernel lacks may come back.
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: usleep(50_000)
+        // A sibling was faster, or the peer left before its turn.
+        default: break
+        }
+        return nil
+    }
+
+    private func takeOver() -> Visitor? {
+        switch Handover.take() {
+        case .connection(let descriptor): return admit(descriptor, isNew: false)
+        case .ended: control(EPOLL_CTL_DEL, Inherited.take)
+        case .nothing: break
+        }
+        return nil
+    }
+
+    private func admit(_ descriptor: Int32, isNew: Bool) -> Visitor {
+        if isNew { Connection.prepare(descriptor) }
+        let now = ContinuousClock.now
+        let silent = state.withLock { state in
+            state.present += 1
+            // Whoever connected and never said anything goes when somebody else comes.
+            let silent = state.seated.values.filter { $0.firstRequestBy.map { $0 < now } ?? false }
+            for visitor in silent { state.seated[visitor.descriptor] = nil }
+            return silent
+        }
+        for visitor in silent { show(out: visitor) }
+        return Visitor(descriptor, isNew: isNew)
+    }
+
+    private func unseat(_ descriptor: Int32) -> Visitor? { state.withLock { $0.seated.removeValue(forKey: descriptor) } }
+
+    private func wakeBegun() {
+        var ticks: UInt64 = 0
+        read(clock, &ticks, 8)
+        state.withLock { state in
+            state.isClockSet = false
+            for var visitor in state.seated.values where visitor.wholeBy != nil {
+                _ = watch(&visitor)
+                state.seated[visitor.descriptor] = visitor
+            }
+        }
+    }
+
+    // MARK: - Going
+
+    private func show(out visitor: Visitor) {
+        close(visitor.descriptor)
+        leave()
+    }
+
+    /// Where this child has no thread to spare and a sibling may have, the sibling gets a connection: else those that were received together,
+    /// after a replacement for instance, would stay together.
+    private func passOn(_ visitor: inout Visitor) -> Bool {
+        guard pool.children > 1, waiting.load(ordering: .relaxed) == 0 else { return false }
+        let now = ContinuousClock.now
+        let isDue = state.withLock { state in
+            guard state.phase == .open, visitor.firstRequestBy == nil, visitor.wholeBy == nil, now - state.passedAt > Self.passingPause
+            else { return false }
+            state.passedAt = now
+            return true
+        }
+        guard isDue else { return false }
+        unwatch(&visitor)
+        guard Handover.give(visitor.descriptor) else { return false }
+        show(out: visitor)
+        return true
+    }
+
+    /// Receives nobody any more. Where the pool goes on, connections that nobody has to answer here go to the other children, and so does
+    /// whatever is seated later; where it ends, those that are ready are served and the idle ones closed.
+    /// - Parameter deadline: for handing over.
+    /// - Returns: how many others have now, and how many nobody took.
+    func drain(until deadline: ContinuousClock.Instant) -> (handedOver: Int, lost: Int) {
+        let hasEnded = Handover.hasEnded(master: master)
+        control(EPOLL_CTL_DEL, Inherited.take)
+        // A unix socket that was shut has an end. With any other the pending ones are left to whoever listens there.
+        if !hasEnded || !isListenerShut { control(EPOLL_CTL_DEL, Inherited.listener) }
+        let seated = state.withLock { state in
+            state.phase = hasEnded ? .ended : .replaced
+            state.handOverUntil = deadline
+            guard !hasEnded else { return [Visitor]() }
+            defer { state.seated = [:] }
+            return Array(state.seated.values)
+        }
+        var one: UInt64 = 1
+        write(bell, &one, 8)
+        guard !hasEnded else { return (0, 0) }
+        // The kernel may have woken this child alone for what came last.
+        var all = seated
+        while let visitor = takeOver() { all.append(visitor) }
+        while let visitor = accept() { all.append(visitor) }
+        var lost = 0
+        for index in all.indices where !handOver(&all[index]) { lost += 1 }
+        return (all.count - lost, lost)
+    }
+
+    private func handOver(_ visitor: inout Visitor) -> Bool {
+        unwatch(&visitor)
+        defer { show(out: visitor) }
+        let deadline = state.withLock { $0.handOverUntil }
+        while !Handover.give(visitor.descriptor) {
+            // Full, until a sibling has taken something out.
+            guard errno != EPIPE, ContinuousClock.now < deadline else { return false }
+            usleep(1000)
+        }
+        return true
+    }
+
+    /// Where the pool ends, whoever has connected is served, though it may not have spoken yet.
+    private func lastOne() -> Visitor? {
+        state.withLock { state in
+            let last = state.seated.values.first { $0.firstRequestBy != nil || $0.wholeBy != nil }
+            return last.flatMap { state.seated.removeValue(forKey: $0.descriptor) }
+        }
+    }
+
+    private var isListenerShut: Bool {
+        var polled = pollfd(fd: Inherited.listener, events: cloud_peer_closed, revents: 0)
+        return poll(&polled, 1, 0) > 0 && polled.revents & (cloud_peer_closed | Int16(POLLHUP)) != 0
+    }
+
+    // MARK: - The epoll
+
+    /// For one event, so that one thread gets it.
+    private func watch(_ visitor: inout Visitor) -> Bool {
+        let operation = visitor.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
+        visitor.isWatched = control(operation, visitor.descriptor, EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLONESHOT.rawValue)
+        return visitor.isWatched
+    }
+
+    /// Before another process gets it: the watch would outlive our descriptor.
+    private func unwatch(_ visitor: inout Visitor) {
+        if visitor.isWatched { control(EPOLL_CTL_DEL, visitor.descriptor) }
+        visitor.isWatched = false
+    }
+
+    private func setClock() {
+        var time = itimerspec()
+        time.it_value.tv_nsec = Self.tick
+        timerfd_settime(clock, 0, &time, nil)
+    }
+
+    @discardableResult
+    private func control(_ operation: Int32, _ descriptor: Int32, _ events: UInt32 = 0) -> Bool {
+        var event = epoll_event(events: events, data: epoll_data_t(fd: descriptor))
+        return epoll_ctl(epoll, operation, descriptor, &event) == 0
+    }
+}
