@@ -357,6 +357,15 @@ start_docker() {
     die "dockerd does not answer" "its log is $STATE/log/dockerd.log, it ends so:" "$(tail -5 "$STATE/log/dockerd.log" 2>/dev/null)"
 }
 
+# Whenever a network is made, Docker takes the jump to its rules that keep networks apart out and puts it in again; in between, containers of
+# any two reach each other. A second jump, from the chain that Docker leaves to others and moves at another moment, closes that gap.
+keep_networks_apart() {
+    local rule=(DOCKER-USER -j DOCKER-ISOLATION-STAGE-1)
+    ! iptables --wait --check "${rule[@]}" 2>/dev/null || return 0
+    iptables --wait --insert "${rule[@]}" 2>/dev/null ||
+        warn "iptables ${rule[*]} is not possible here: while Docker makes a network, containers of others may be reached for a moment"
+}
+
 # The containers of this stack live on, unless the dockerd that we started has no other user and stops.
 leave_docker() {
     local pid other

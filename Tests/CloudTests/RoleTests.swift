@@ -14,15 +14,24 @@ struct RoleTests {
         "owner": everything + ["auth:read", "auth:update"], "admin": everything + ["auth:read", "auth:update"],
         "developer": everything, "user": everything,
         "viewer": [
-            "instance:read", "queue:read", "topic:read", "cron:read", "route:read", "run:read", "server:read", "webhook:read", "key:read",
+            "instance:read", "vpc:read", "volume:read", "loadbalancer:read", "autoscaling:read", "cache:read", "function:read",
+            "queue:read",
+            "topic:read", "cron:read", "route:read", "run:read", "server:read", "webhook:read", "key:read",
             "audit:read",
         ],
     ]
 
     /// All but `auth:*`, in the order of the table.
     private static let everything = [
-        "instance:read", "instance:create", "instance:update", "instance:delete", "queue:read", "queue:create", "queue:update",
-        "queue:delete", "queue:send", "queue:receive", "topic:read", "topic:create", "topic:update", "topic:delete", "topic:publish",
+        "instance:read", "instance:create", "instance:update", "instance:delete",
+        "vpc:read", "vpc:create", "vpc:update", "vpc:delete",
+        "volume:read", "volume:create", "volume:update", "volume:delete",
+        "loadbalancer:read", "loadbalancer:create", "loadbalancer:update", "loadbalancer:delete",
+        "autoscaling:read", "autoscaling:create", "autoscaling:update", "autoscaling:delete",
+        "cache:read", "cache:create", "cache:update", "cache:delete",
+        "function:read", "function:create", "function:update", "function:delete", "function:invoke",
+        "queue:read", "queue:create", "queue:update", "queue:delete", "queue:send", "queue:receive", "topic:read", "topic:create",
+        "topic:update", "topic:delete", "topic:publish",
         "cron:read", "cron:create", "cron:update", "cron:delete", "cron:run", "route:read", "route:create", "route:update", "route:delete",
         "run:read", "run:create", "run:update", "run:delete",
         "server:read", "server:create", "server:update", "server:delete", "command:send", "webhook:read", "webhook:create",

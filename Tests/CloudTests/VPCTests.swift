@@ -31,7 +31,7 @@ struct VPCTests {
 
     /// In a database of its own, because its blocks are big.
     @Test func twoOwnersByNameAlone() throws {
-        let cloud = try TestCloud(["THECLOUD_NETWORK_POOL": "10.201.0.0/16,10.202.0.0/15"], database: .fresh("vpcs"))
+        let cloud = try TestCloud(["THECLOUD_NETWORK_POOL": "10.201.0.0/16,10.202.0.0/15"], database: .fresh("vpc_plans"))
         let owners = try [cloud.newOwner(), cloud.newOwner(), cloud.newOwner()]
         for (owner, network) in zip(owners, ["10.201", "10.202", "10.203"]) {
             let vpc = cloud.call(.post, "/vpcs", key: owner.key, text: #"{"name": "prod-vpc"}"#)
