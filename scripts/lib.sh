@@ -408,7 +408,7 @@ render_nginx() {
     [[ -e /proc/net/if_inet6 ]] || marks='#ipv6'
     [[ -n $THECLOUD_KEY_RATE ]] || marks+='|#key-rate'
     install -d -m 755 "$folder" "$folder/snippets"
-    for file in nginx.conf $(cd "$REPO/nginx" && echo snippets/*); do
+    for file in nginx.conf live.conf $(cd "$REPO/nginx" && echo snippets/*); do
         text=$(grep -vE "($marks)\$" "$REPO/nginx/$file")
         text=${text//'{{STATE}}'/"$STATE"}
         text=${text//'{{RUN}}'/"$THECLOUD_RUN"}
@@ -425,7 +425,7 @@ render_nginx() {
     done
     install -d -m 755 "$folder/html"
     [[ ! -d $REPO/nginx/html ]] || cp -rT "$REPO/nginx/html" "$folder/html"
-    chmod -R a+rX "$folder/html" "$folder/snippets" "$folder/nginx.conf"
+    chmod -R a+rX "$folder/html" "$folder/snippets" "$folder"/*.conf
     if [[ ! -f $folder/tls/key.pem ]]; then
         say "making a self-signed certificate in $folder/tls"
         install -d -m 700 "$folder/tls"
@@ -436,4 +436,6 @@ render_nginx() {
     fi
 }
 
+# The front door, and the nginx of live events behind it, which runs with the file that it was started with.
 nginx_run() { (exec 9>&- && exec nginx -e "$STATE/log/nginx-error.log" -p "$STATE/nginx/" -c "$STATE/nginx/nginx.conf" "$@"); }
+live_run() { (exec 9>&- && exec nginx -e "$STATE/log/nginx-error.log" -p "$STATE/nginx/" -c "$STATE/run/live.conf" "$@"); }

@@ -33,9 +33,13 @@ enum Live {
 
     /// Where an event stands in the channels, in nchan's form: its second, then for each channel the number of the last message within
     /// that second which the client has seen, in brackets for the event's own. Of an event that is not known, the oldest there is.
+    /// - Throws: `unavailable` while the event is being published: sockets may have it before its place is noted.
     private static func position(behind event: String, _ kinds: [String], _ channels: Int, _ context: Context) throws -> String {
         let oldest = "1:0"
         guard let id = ID(event) else { return oldest }
+        guard try context.query("select id from events where id = \(id) and not is_published").isEmpty else {
+            throw APIError.unavailable(cause: "the event is being published")
+        }
         let rows = try context.query(
             """
             select split_part(e.message_id, ':', 1), split_part(e.type, '.', 1), split_part(n.type, '.', 1),

@@ -1,4 +1,4 @@
-// nginx's channels (nchan), through its internal server: what is published reaches the sockets that subscribe, deleting closes them.
+// The channels of GET /ws (nchan, nginx/live.conf), through their internal server: what is published reaches the sockets that subscribe, deleting closes them.
 import FoundationEssentials
 import HTTP
 import Outbound
@@ -8,7 +8,7 @@ struct Channels {
     private let socket: String
 
     /// - Parameter runFolder: of the stack; `THECLOUD_RUN`.
-    init(runFolder: String) { socket = runFolder + "/publish/publish.sock" }
+    init(runFolder: String) { socket = runFolder + "/publish/channels.sock" }
 
     /// What became of a message.
     struct Receipt {
@@ -40,6 +40,12 @@ struct Channels {
 
     /// How many sockets a channel has now.
     func subscribers(of channel: String) throws -> Int { try ask("GET", "channels/\(channel)", nil, accepting: [200])?.subscribers ?? 0 }
+
+    /// Whether the channels have what was published before: not where nchan's process has just begun.
+    var areFilled: Bool { get throws { try ask("GET", "filled", nil, accepting: [200]) != nil } }
+
+    /// From now on, and for as long as nchan's process lives, sockets may open.
+    func setFilled() throws { _ = try ask("POST", "filled", Array("{}".utf8), accepting: [200, 201, 202]) }
 
     /// - Returns: `nil` where there is no such channel.
     private func ask(_ method: String, _ path: String, _ body: [UInt8]?, accepting statuses: Set<Int>) throws -> Receipt? {

@@ -4,6 +4,7 @@
 import API
 import Glibc
 import HTTP
+import Outbound
 import Postgres
 
 struct Realtime {
@@ -22,8 +23,10 @@ struct Realtime {
     func run() {
         let listener = Listener(url: bench.config.databaseURL, channel: "events")
         let sockets = SocketKeeping(connection: bench.connection, channels: channels)
+        let refilling = Refilling(connection: bench.connection, channels: channels)
         while !isStopping() {
             do {
+                try refilling.keep()
                 let isMore = try fanOut() || (try publish())
                 try sockets.closeEnded()
                 if !isMore { listener.wait(milliseconds: 500) }
@@ -54,44 +57,26 @@ struct Realtime {
         return ids.count == Self.batch
     }
 
-    /// An event, as its row tells.
-    private struct Told {
-        let id: ID
-        let owner: ID
-        let type: String
-        let message: JSON
-
-        static let columns: SQL = "e.id, e.owner_id, e.type, e.resource_id, e.data::text, e.created_at"
-
-        init(_ row: inout Row) {
-            id = row.next()
-            owner = row.next()
-            type = row.next()
-            let type = type
-            let id = id
-            message = .written { out in
-                out.member("id", id)
-                out.member("type", type)
-                out.id("resource_id", &row)
-                out.json("data", &row)
-                out.time("timestamp", &row)
-            }
-        }
-    }
-
     /// Publishes the oldest events that have not been, each to its owner's channel and to the sockets of Chat that may hear it.
-    /// The rows stay locked meanwhile: what is not committed is published again, with the same id.
+    /// Where nginx fails, those before are noted as published; the one that it failed at is published again, with the same id.
     /// - Returns: whether there may be more.
     func publish() throws -> Bool {
         let transaction = try bench.connection.begin()
+        try transaction.send(Refilling.lock)
         let rows = try transaction.query(
             """
             select \(Told.columns), array(select s from chat_audience(e.owner_id, e.type, e.data) s) from events e
             where not is_published order by id limit \(Self.batch) for update of e skip locked
             """)
+        var failure: (any Error)?
         for var row in rows {
             let event = Told(&row)
-            let receipt = try channels.publish(event.message, to: Channels.of(owner: event.owner, kind: event.type.prefix { $0 != "." }))
+            do {
+                try event.publish(to: channels, transaction)
+            } catch let error as OutboundError {
+                failure = error
+                break
+            }
             let sockets: [String] = row.next()
             if !sockets.isEmpty {
                 try transaction.send(
@@ -100,12 +85,9 @@ struct Realtime {
                     """)
                 for home in Set(sockets.map { String($0.prefix(16)) }) { transaction.notify(SocketDesk.channel, home) }
             }
-            try transaction.send(
-                """
-                update events set is_published = true, message_id = \(receipt.messageID), published_no = nextval('events_published_no') where owner_id = \(event.owner) and id = \(event.id)
-                """)
         }
         try transaction.commit()
+        if let failure { throw failure }
         return rows.count == Self.batch
     }
 }

@@ -72,7 +72,11 @@ def stored(stack, agents):
 
 
 def nginx_workers(stack):
-    master = int(open(f"{stack.state}/run/nginx.pid").read())
+    return children(stack, "nginx")
+
+
+def children(stack, program):
+    master = int(open(f"{stack.state}/run/{program}.pid").read())
     return sorted(p for p in open(f"/proc/{master}/task/{master}/children").read().split())
 
 
