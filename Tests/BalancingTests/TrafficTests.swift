@@ -3,6 +3,7 @@ import Balancing
 import Docker
 import Glibc
 import HTTP
+import TestSupport
 import Testing
 
 struct TrafficTests {

@@ -2,20 +2,19 @@
 import Glibc
 import Synchronization
 import System
-import TestSupport
 
-final class Requester {
+package final class Requester {
     private let port: Int
     private let keepsConnection: Bool
     private var peer: Peer?
 
-    init(port: Int, keepsConnection: Bool) {
+    package init(port: Int, keepsConnection: Bool) {
         self.port = port
         self.keepsConnection = keepsConnection
     }
 
     /// - Returns: the status and the body; `nil` when the connection ended without them.
-    func get(_ path: String) -> (status: Int, headers: [String], body: String)? {
+    package func get(_ path: String) -> (status: Int, headers: [String], body: String)? {
         if peer == nil { peer = connect() }
         guard let peer else { return nil }
         let connection = keepsConnection ? "" : "Connection: close\r\n"
@@ -45,12 +44,12 @@ final class Requester {
 }
 
 /// Requests without a pause, half of the threads on kept connections, from now until `stop`.
-final class Load: Sendable {
+package final class Load: Sendable {
     private let isOver = Atomic(false)
     private let counts = Mutex<(bodies: [String: Int], failures: [String])>(([:], []))
     private let threads = Mutex<[WorkerThread]>([])
 
-    init(port: Int, threads count: Int = 4) {
+    package init(port: Int, threads count: Int = 4) {
         threads.withLock { threads in
             threads = (0..<count).map { number in
                 WorkerThread { [self] in
@@ -62,7 +61,7 @@ final class Load: Sendable {
     }
 
     /// One request on a thread of its own.
-    static func one(port: Int, _ path: String) -> Single { Single(port: port, path) }
+    package static func one(port: Int, _ path: String) -> Single { Single(port: port, path) }
 
     private func note(_ answer: (status: Int, headers: [String], body: String)?) {
         counts.withLock { counts in
@@ -75,17 +74,17 @@ final class Load: Sendable {
     }
 
     /// Answers so far, by their bodies.
-    var bodies: [String: Int] { counts.withLock { $0.bodies } }
+    package var bodies: [String: Int] { counts.withLock { $0.bodies } }
 
     /// - Returns: what failed.
-    func stop() -> [String] {
+    package func stop() -> [String] {
         isOver.store(true, ordering: .relaxed)
         for thread in threads.withLock({ $0 }) { thread.join() }
         return counts.withLock { $0.failures }
     }
 }
 
-final class Single: Sendable {
+package final class Single: Sendable {
     private let thread: WorkerThread
     private let answer: Recorder<String>
 
@@ -98,7 +97,7 @@ final class Single: Sendable {
     }
 
     /// Waits for the answer.
-    func value() -> String? {
+    package func value() -> String? {
         thread.join()
         return answer.values.first
     }
