@@ -58,6 +58,7 @@ final class CronDispatcher {
         let count = isClaiming ? min(max(free / 4, min(free, 1)), Self.batch) : 0
         guard count > 0 || isRenewal || !unstored.isEmpty else { return false }
         let transaction = try bench.connection.begin()
+        try transaction.planAnew()
         if !unstored.isEmpty {
             try transaction.send(storing)
             transaction.notify("events")
@@ -78,26 +79,28 @@ final class CronDispatcher {
         Dictionary(held.values.map { ($0, 1) }, uniquingKeysWith: +).filter { $0.value >= free }.map(\.key.description)
     }
 
+    // Runs are looked up by id alone, and a lease says by itself that they run (cron_runs_lease): offered another condition, the planner may
+    // take the index that belongs to it and read all runs of an owner, or all that are being sent, for each one.
     private var renewing: SQL {
         """
         update cron_runs set leased_until = now() + \(Leases.seconds)::int * interval '1 second'
-        where id = any (\(held.keys.map(\.description))::uuid[]) and status = 'RUNNING' and lease = \(lease)
+        where id = any (\(held.keys.map(\.description))::uuid[]) and lease = \(lease)
         """
     }
 
     /// Of exclusive runs of a job only the oldest is claimed, and none beside one that is being sent, though its sender may be dead.
-    private func claiming(_ count: Int, owners greedy: [String]) -> SQL {
+    func claiming(_ count: Int, owners greedy: [String]) -> SQL {
         let now = bench.now()
         return """
             with waiting as (
-                select r.owner_id, r.id from cron_runs r
+                select r.id from cron_runs r
                 where r.status = 'SCHEDULED' and r.next_attempt_at <= \(now) and r.owner_id <> all (\(greedy)::uuid[])
                 and not (r.is_exclusive and exists (
                     select from cron_runs o where o.owner_id = r.owner_id and o.cron_id = r.cron_id and o.id <> r.id
                     and (o.status = 'RUNNING' or o.status = 'SCHEDULED' and o.id < r.id)))
                 order by r.next_attempt_at limit \(count) for update of r skip locked
             ), lapsed as (
-                select r.owner_id, r.id from cron_runs r where r.status = 'RUNNING' and r.leased_until < now()
+                select r.id from cron_runs r where r.status = 'RUNNING' and r.leased_until < now()
                 order by r.leased_until limit \(count) for update skip locked
             ), taken as (
                 select * from lapsed union all select * from waiting limit \(count)
@@ -106,7 +109,7 @@ final class CronDispatcher {
             next_attempt_at = null, lease = \(lease), leased_until = now() + \(Leases.seconds)::int * interval '1 second',
             started_at = coalesce(r.started_at, \(now))
             from taken, cron_jobs j
-            where r.owner_id = taken.owner_id and r.id = taken.id and j.owner_id = r.owner_id and j.id = r.cron_id
+            where r.id = taken.id and j.id = r.cron_id
             returning r.id, j.id, r.owner_id, r.due_at, r.attempt, j.target_url, j.method, j.headers_sealed, j.payload, j.timeout_seconds,
             j.retries
             """
@@ -120,7 +123,7 @@ final class CronDispatcher {
     }
 
     /// All results at once, with an event for each run that has ended.
-    private var storing: SQL {
+    var storing: SQL {
         let now = bench.now()
         let results = unstored.map { attempt, result -> JSON in
             var (status, next): (String, Timestamp?) = (result.verdict == .succeeded ? "SUCCEEDED" : "FAILED", nil)
@@ -132,21 +135,22 @@ final class CronDispatcher {
             }
             if next != nil { status = "SCHEDULED" }
             return [
-                "owner_id": .string(attempt.owner.description), "id": .string(attempt.run.description), "status": .string(status),
-                "next": .optional(next?.description), "undone": .int(result.verdict == .interrupted ? 1 : 0),
+                "id": .string(attempt.run.description), "lease": .string(lease.description), "status": .string(status),
+                "next": .optional(next?.description),
+                "undone": .int(result.verdict == .interrupted ? 1 : 0),
                 "duration": .optional(result.duration), "answer": .optional(result.status), "excerpt": .optional(result.excerpt),
                 "error": .optional(result.error),
             ]
         }
         return """
             with result as (
-                select * from jsonb_to_recordset(\(JSON.array(results))::jsonb) as result (owner_id uuid, id uuid, status text,
+                select * from jsonb_to_recordset(\(JSON.array(results))::jsonb) as result (id uuid, lease uuid, status text,
                 next timestamptz, undone int, duration int, answer int, excerpt text, error text)
             ), stored as (
                 update cron_runs r set status = result.status, attempt = r.attempt - result.undone, lease = null, leased_until = null,
                 next_attempt_at = result.next, finished_at = case when result.next is null then \(now)::timestamptz end,
                 duration_ms = result.duration, response_status = result.answer, response_excerpt = result.excerpt, error = result.error
-                from result where r.owner_id = result.owner_id and r.id = result.id and r.status = 'RUNNING' and r.lease = \(lease)
+                from result where r.id = result.id and r.lease = result.lease
                 returning r.owner_id, r.cron_id, r.status, cron_run_told(r) as told
             )
             insert into events (id, owner_id, type, resource_id, data)

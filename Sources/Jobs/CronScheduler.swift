@@ -16,7 +16,6 @@ struct CronScheduler {
 
     private struct Job {
         let id: ID
-        let owner: ID
         let schedule: String
         let timezone: String
         let due: Timestamp
@@ -25,7 +24,6 @@ struct CronScheduler {
         init(_ row: Row) {
             var row = row
             id = row.next()
-            owner = row.next()
             schedule = row.next()
             timezone = row.next()
             due = row.next()
@@ -59,9 +57,10 @@ struct CronScheduler {
     func tick() throws -> Bool {
         let now = bench.now()
         let transaction = try bench.connection.begin()
+        try transaction.planAnew()
         let jobs = try transaction.query(
             """
-            select id, owner_id, schedule, timezone, next_run_at, missed = 'run_once' from cron_jobs
+            select id, schedule, timezone, next_run_at, missed = 'run_once' from cron_jobs
             where next_run_at <= \(now) order by next_run_at limit \(Self.batch) for update skip locked
             """
         ).map(Job.init)
@@ -73,25 +72,24 @@ struct CronScheduler {
         // Only now, with the jobs locked, is it seen what runs: what others have begun is committed.
         _ = try transaction.commit(
             """
-            with plan as (
-                select * from jsonb_to_recordset(\(plans(jobs, now))::jsonb)
-                as plan (owner_id uuid, job uuid, next timestamptz, run uuid, due timestamptz, status text, error text)
-            ), moved as (
+            with moved as (
                 update cron_jobs j set next_run_at = plan.next, status = case when plan.next is null then 'PAUSED' else j.status end
-                from plan where j.owner_id = plan.owner_id and j.id = plan.job returning j.id, j.overlap = 'forbid' as is_exclusive
+                from jsonb_to_recordset(\(plans(jobs, now))::jsonb)
+                as plan (job uuid, next timestamptz, run uuid, due timestamptz, status text, error text)
+                where j.id = plan.job
+                returning j.owner_id, j.id, j.overlap = 'forbid' as is_exclusive, plan.run, plan.due, plan.status as wish, plan.error
+            ), outcome as materialized (
+                select *, case when wish = 'SCHEDULED' and is_exclusive and exists (
+                    select from cron_runs o where o.owner_id = moved.owner_id and o.cron_id = moved.id
+                    and (o.status = 'SCHEDULED' or o.status = 'RUNNING' and o.leased_until > now())
+                ) then 'SKIPPED' else wish end as status
+                from moved where run is not null
             )
             insert into cron_runs (id, owner_id, cron_id, due_at, status, is_exclusive, next_attempt_at, finished_at, error)
-            select plan.run, plan.owner_id, plan.job, plan.due, outcome.status, moved.is_exclusive,
-            case outcome.status when 'SCHEDULED' then plan.due end, case when outcome.status <> 'SCHEDULED' then \(now)::timestamptz end,
-            case outcome.status when 'SKIPPED' then 'the run before was not finished' else plan.error end
-            from plan join moved on moved.id = plan.job
-            cross join lateral (
-                select case when plan.status = 'SCHEDULED' and moved.is_exclusive and exists (
-                    select from cron_runs o where o.owner_id = plan.owner_id and o.cron_id = plan.job
-                    and (o.status = 'SCHEDULED' or o.status = 'RUNNING' and o.leased_until > now())
-                ) then 'SKIPPED' else plan.status end as status) outcome
-            where plan.run is not null
-            on conflict do nothing
+            select run, owner_id, id, due, status, is_exclusive,
+            case status when 'SCHEDULED' then due end, case when status <> 'SCHEDULED' then \(now)::timestamptz end,
+            case status when 'SKIPPED' then 'the run before was not finished' else error end
+            from outcome on conflict do nothing
             """)
         dispatch?.ring()
         return true
@@ -119,7 +117,7 @@ struct CronScheduler {
     private func plan(_ job: Job, _ course: Course) -> JSON {
         func plan(next: Timestamp?, _ status: String, _ due: Timestamp?, _ error: String? = nil) -> JSON {
             [
-                "owner_id": .string(job.owner.description), "job": .string(job.id.description), "next": .optional(next?.description),
+                "job": .string(job.id.description), "next": .optional(next?.description),
                 "run": .optional(due.map { _ in bench.newID().description }), "due": .optional(due?.description), "status": .string(status),
                 "error": .optional(error),
             ]
@@ -144,4 +142,10 @@ struct CronScheduler {
         let isOnTime = next.map { $0 <= now } ?? false
         return .runs(next: next, due: isOnTime ? nil : latest)
     }
+}
+
+extension Transaction {
+    /// Has the statements of this transaction planned for the tables as they are now: a plan that was kept from when they were nearly empty
+    /// would be held on to while they fill.
+    func planAnew() throws(DatabaseError) { try send("select set_config('plan_cache_mode', 'force_custom_plan', true)") }
 }

@@ -7,6 +7,7 @@ import sys
 
 import cron
 import functions
+import live
 import plans
 import queues
 from peers import KEY, KINDS, Peers
@@ -15,6 +16,7 @@ from stack import Account, Stack, end_orderly, must
 
 FLOOR = 0.9
 SMALL = 10_000
+PARTS = ("list", "create", "empty", "pgbench", "queues", "live", "plans", "cron", "functions")
 
 
 def options():
@@ -25,12 +27,12 @@ def options():
     parser.add_argument("--seconds", type=int, default=4, help="how long each time (4)")
     parser.add_argument("--connections", type=int, default=16, help="how many clients at once (16)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="how many rows the plans are made for (1000000)")
-    parser.add_argument("--only", default="list,create,empty,pgbench,queues,plans,cron,functions", help="list,create,empty,pgbench,queues,plans,cron,functions")
+    parser.add_argument("--only", default=",".join(PARTS), help=",".join(PARTS))
     parser.add_argument("--peers", default=",".join(KINDS), help="c,go,php,fastapi,empty; c is always there")
     chosen = parser.parse_args()
     chosen.only, chosen.peers = chosen.only.split(","), chosen.peers.split(",")
     for name in chosen.only:
-        if name not in ("list", "create", "empty", "pgbench", "queues", "plans", "cron", "functions"):
+        if name not in PARTS:
             parser.error(f"there is nothing called {name}")
     for name in chosen.peers:
         if name not in KINDS:
@@ -108,6 +110,7 @@ def main():
             if "pgbench" in chosen.only:
                 pgbench(stack, account, chosen)
             flow = queues.measure(stack, account, chosen) if "queues" in chosen.only else None
+            told = live.measure(stack, account) if "live" in chosen.only else []
             asked = functions.measure(stack, account) if "functions" in chosen.only else {}
             bad = growth = None
             if "plans" in chosen.only:
@@ -130,6 +133,8 @@ def main():
                 verdict(warm <= functions.BAR, f"a warm invocation of {runtime} takes {warm:.3f} of docker run (at most {functions.BAR}), a cold one {cold:.2f}")
             if flow is not None:
                 verdict(flow >= queues.FLOOR, f"messages flow {flow:.2f} times as fast as the same statements in pgbench (at least {queues.FLOOR})")
+            for count, bar, late in told:
+                verdict(late < (bar or float("inf")), f"an event reaches the last of {count} sockets {late:.0f} ms after its change" + (f" (below {bar})" if bar else " (all must get it)"))
             if growth is not None:
                 verdict(growth < 1.5, f"the list takes {growth:.2f} times as long at {chosen.rows} rows as at {SMALL} (below 1.5)")
                 verdict(not bad, f"plans that read a big table from end to end, or too much of it: {bad}")
