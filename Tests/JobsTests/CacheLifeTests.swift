@@ -183,6 +183,14 @@ struct CacheLifeTests {
         #expect(shown(id)["status"] == "ERROR" && shown(id)["port"] == .int(port))
         #expect(shown(id)["status_reason"]?.string?.hasPrefix("Its host port is in use on this machine") == true)
         #expect(second.port == port)
+
+        // It waits for the port.
+        try converge(id)
+        let waiting = try engine.inspect(name(id))
+        #expect(waiting.state == .created)
+        try converge(id)
+        #expect(try engine.inspect(name(id)).id == waiting.id)
+        #expect(!CacheJob.watched.isSettled("RUNNING", "ERROR", .created))
         try delete(id)
     }
 
