@@ -79,7 +79,12 @@ struct LoadBalancerStepTests {
             #expect(
                 shown["status"] == "ERROR" && shown["status_reason"]?.string == "Host port \(port) is in use on this machine",
                 "\(shown.text)")
-            #expect(!LoadBalancerJob.watched.isSettled("ACTIVE", "ERROR", nil))
+            // It waits: a container that is taken away would be heard of, and tried again at once.
+            let waiting = try engine.inspect(name)
+            #expect(waiting.state == .created)
+            try converge()
+            #expect(try engine.inspect(name).id == waiting.id)
+            #expect(!LoadBalancerJob.watched.isSettled("ACTIVE", "ERROR", .created))
         }
         try converge()
         #expect(shown["status"] == "ACTIVE" && shown["status_reason"] == .null, "\(shown.text)")
