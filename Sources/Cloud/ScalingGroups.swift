@@ -66,6 +66,10 @@ enum ScalingGroups {
     private static func create(_ context: Context) throws -> Response {
         let draft = try Draft(context.fields())
         let (id, numbers) = (context.newID(), draft.numbers)
+        if let balancer = draft.balancer {
+            let isGoing = try !context.query("select from load_balancers where id = \(balancer) and desired = 'DELETED'").isEmpty
+            if isGoing { throw APIError.conflict("The load balancer is being terminated") }
+        }
         let sealed = context.config.keyring.sealEnvironment(draft.env, of: id, as: .groupEnvironment)
         try context.send("select check_group_quota(\(context.config.quota.groups))")
         let known: JSON = [

@@ -27,7 +27,6 @@ struct GroupPlan: Equatable {
     /// To be taken from the load balancer now, and removed later.
     private(set) var retired: [ID] = []
     private(set) var made = 0
-    /// `nil` while the group has what it should.
     private(set) var status: String
     private(set) var statusReason: String?
     /// When to look again though nothing has happened.

@@ -124,6 +124,14 @@ struct ScalingGroupTests {
             fields: ["target_port": first])
         #expect(create(["target_port": 80]).badFields == ["target_port"])
         #expect(create(["load_balancer_id": .string(balancer), "target_port": 8080])["data"]?["target_port"] == 8080)
+        let going =
+            cloud.call(
+                .post, "/loadbalancers", key: owner.key,
+                json: ["name": "going", "vpc_id": .string(vpc), "port": .int(try cloud.freePort())])["data"]?["id"]?.string ?? ""
+        #expect(cloud.call(.delete, "/loadbalancers/\(going)", key: owner.key).status == 200)
+        expect(
+            create(["name": "c", "load_balancer_id": .string(going), "target_port": 80]), 409, error: "conflict", "CONFLICT",
+            "The load balancer is being terminated")
         let other = cloud.call(.post, "/vpcs", key: owner.key, json: ["name": "other", "cidr_block": "10.0.0.0/28"])["data"]?["id"]
         let message = "must be the id of one of your own load balancers in the same VPC"
         for (vpc, id) in [(try #require(other), balancer), (.string(vpc), "01890000-0000-7000-8000-000000000000")] {
