@@ -15,6 +15,12 @@ package final class Requester {
 
     /// - Returns: the status and the body; `nil` when the connection ended without them.
     package func get(_ path: String) -> (status: Int, headers: [String], body: String)? {
+        let answer = ask(path)
+        if answer == nil { peer = nil }
+        return answer
+    }
+
+    private func ask(_ path: String) -> (status: Int, headers: [String], body: String)? {
         if peer == nil { peer = connect() }
         guard let peer else { return nil }
         let connection = keepsConnection ? "" : "Connection: close\r\n"
@@ -23,7 +29,9 @@ package final class Requester {
         var headers: [String] = []
         while let header = peer.line(), !header.isEmpty { headers.append(header.lowercased()) }
         let length = headers.first { $0.hasPrefix("content-length: ") }.flatMap { Int($0.dropFirst(16)) } ?? 0
-        let body = String(decoding: peer.bytes(length), as: UTF8.self)
+        let bytes = peer.bytes(length)
+        guard bytes.count == length else { return nil }
+        let body = String(decoding: bytes, as: UTF8.self)
         if headers.contains("connection: close") { self.peer = nil }
         return (status, headers, body)
     }
@@ -76,11 +84,24 @@ package final class Load: Sendable {
     /// Answers so far, by their bodies.
     package var bodies: [String: Int] { counts.withLock { $0.bodies } }
 
-    /// - Returns: what failed.
-    package func stop() -> [String] {
+    /// What failed, and whether that was too much.
+    package struct Failures: CustomStringConvertible {
+        private let all: [String]
+        private let threads: Int
+
+        fileprivate init(_ all: [String], threads: Int) { (self.all, self.threads) = (all, threads) }
+
+        /// Each thread may have had one request at a target that died just then.
+        package func areOnlyThose(inFlightAt deaths: Int) -> Bool { all.count <= deaths * threads }
+
+        package var description: String { "\(all.count): \(Set(all).sorted().prefix(5))" }
+    }
+
+    package func stop() -> Failures {
         isOver.store(true, ordering: .relaxed)
-        for thread in threads.withLock({ $0 }) { thread.join() }
-        return counts.withLock { $0.failures }
+        let threads = threads.withLock { $0 }
+        for thread in threads { thread.join() }
+        return Failures(counts.withLock { $0.failures }, threads: threads.count)
     }
 }
 
