@@ -47,19 +47,23 @@ let package = Package(
         library("Docker", on: ["HTTP", "Outbound"]),
         library("Sandboxes", on: ["System", "HTTP", "Archive", "Docker"]),
         library("Identity", on: ["HTTP", "Postgres", "Crypto"]),
+        library("Scaling", on: ["HTTP"]),
         library("Balancing", on: ["HTTP", "Crypto", "Docker"]),
         library("API", on: ["System", "HTTP", "Postgres", "Crypto", "Outbound", "Docker", "Sandboxes", "Identity"]),
         library(
             "Cloud",
             on: [
-                "HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Archive", "Docker", "Balancing", "Sandboxes", "Identity", "API",
+                "HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Archive", "Docker", "Balancing", "Scaling", "Sandboxes", "Identity",
+                "API",
             ]),
         library("Sessions", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Fleet", on: ["HTTP", "Postgres", "Crypto", "Identity", "API"]),
         library("Chat", on: ["HTTP", "Postgres", "Crypto", "Identity", "API", "Outbound"]),
         library(
             "Jobs",
-            on: ["HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Balancing", "Sandboxes", "API", "System"]),
+            on: [
+                "HTTP", "Postgres", "Crypto", "Outbound", "Schedules", "Docker", "Balancing", "Scaling", "Sandboxes", "API", "System",
+            ]),
         program(
             "thecloud-worker",
             on: ["System", "WebSockets", "HTTP", "Postgres", "FastCGI", "Docker", "Identity", "API", "Cloud", "Sessions", "Fleet", "Chat"]),
@@ -84,6 +88,7 @@ let package = Package(
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
         tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
+        tests("ScalingTests", on: ["HTTP", "Scaling"]),
         tests("BalancingTests", on: ["HTTP", "Outbound", "Docker", "Balancing", "System", "TestSupport"]),
         tests("ArchiveTests", on: ["Archive", "TestSupport"]),
         tests("SandboxesTests", on: ["HTTP", "Docker", "Sandboxes", "TestSupport"]),

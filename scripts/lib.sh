@@ -368,6 +368,8 @@ keep_networks_apart() {
 
 # The containers of this stack live on, unless the dockerd that we started has no other user and stops.
 leave_docker() {
+    # Of that dockerd, whatever engine the stack has.
+    local -x DOCKER_HOST=unix:///var/run/docker.sock
     local pid other
     rm -f "/run/thecloud/stacks/$(stack_key)"
     pid=$(cat /run/thecloud/dockerd.pid 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0

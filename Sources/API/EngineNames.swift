@@ -31,7 +31,7 @@ package struct EngineNames: Sendable {
 }
 
 extension Keyring {
-    /// The environment of an instance or a function as it is stored; `nil` for none.
+    /// The environment of an instance, a group or a function as it is stored; `nil` for none.
     package func sealEnvironment(
         _ environment: [String: String], of id: ID, as column: SealedColumn = .instanceEnvironment
     ) -> [UInt8]? {

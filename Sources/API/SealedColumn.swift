@@ -5,6 +5,7 @@ package import HTTP
 
 package enum SealedColumn: CaseIterable, Sendable {
     case instanceEnvironment
+    case groupEnvironment
     case webhookSecret
     case clientSecret
     case cronHeaders
@@ -15,6 +16,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     package var table: String {
         switch self {
         case .instanceEnvironment: "instances"
+        case .groupEnvironment: "scaling_groups"
         case .webhookSecret: "webhooks"
         case .clientSecret: "clients"
         case .cronHeaders: "cron_jobs"
@@ -29,7 +31,7 @@ package enum SealedColumn: CaseIterable, Sendable {
 
     package var column: String {
         switch self {
-        case .instanceEnvironment, .functionEnvironment: "env_sealed"
+        case .instanceEnvironment, .groupEnvironment, .functionEnvironment: "env_sealed"
         case .webhookSecret, .subscriptionSecret: "secret_sealed"
         case .clientSecret: "webhook_secret_sealed"
         case .cronHeaders: "headers_sealed"
@@ -40,6 +42,7 @@ package enum SealedColumn: CaseIterable, Sendable {
     fileprivate func context(_ id: ID) -> String {
         switch self {
         case .instanceEnvironment: "instance.env \(id)"
+        case .groupEnvironment: "group.env \(id)"
         case .webhookSecret: "webhook.secret \(id)"
         case .clientSecret: "client.webhook_secret \(id)"
         case .cronHeaders: "cron.headers \(id)"

@@ -19,6 +19,9 @@ package struct ProxyState: Sendable, Equatable {
     /// By the ids of the instances.
     package let servers: [ID: Server]
 
+    /// Of a proxy that has checked nothing yet.
+    package static let initial = ProxyState("description: -")
+
     static let file = "servers.state"
     static let backend = "targets"
 

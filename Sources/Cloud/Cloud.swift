@@ -5,6 +5,7 @@ package import API
 package enum CloudSurface {
     package static let routes: [Route] =
         Health.routes + Auth.routes + AuthKeys.routes + AuthUsers.routes + Instances.routes + VPCs.routes + Subnets.routes
-        + Volumes.routes + Caches.routes + Functions.routes + Live.routes + Queues.routes + Topics.routes + Subscriptions.routes
+        + LoadBalancers.routes + ScalingGroups.routes + Volumes.routes + Caches.routes + Functions.routes + Live.routes
+        + Queues.routes + Topics.routes + Subscriptions.routes
         + CronJobs.routes + GatewayRoutes.routes + GatewayTraffic.routes
 }

@@ -15,7 +15,10 @@ enum VPCs {
     ]
 
     /// What can be in a VPC, and keeps it from being deleted: tables with `name` and `vpc_id`, whose reference to vpcs is called TABLE_vpc.
-    private static let contents = [(kind: "subnet", table: "subnets"), (kind: "instance", table: "instances")]
+    private static let contents = [
+        (kind: "subnet", table: "subnets"), (kind: "instance", table: "instances"), (kind: "load balancer", table: "load_balancers"),
+        (kind: "auto-scaling group", table: "scaling_groups"),
+    ]
 
     private static let columns: SQL =
         """

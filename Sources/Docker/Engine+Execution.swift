@@ -9,6 +9,7 @@ package struct Execution: Sendable, Equatable {
 
 extension Engine {
     /// Runs a command, without input, to its end.
+    /// Never of a container that may be paused at the same moment: both would hang for good (Docker 20.10).
     /// - Parameters:
     ///   - environment: for this process alone; the engine keeps it nowhere.
     ///   - limit: bytes of output; of more the newest are kept.

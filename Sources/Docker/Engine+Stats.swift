@@ -19,12 +19,15 @@ package struct ContainerStats: Sendable, Equatable {
 
 extension Engine {
     /// Reads the usage; of a container that does not run, all is zero.
-    /// - Parameter earlier: an earlier reading of the same container: the answer then comes at once and covers the time in between.
-    ///   Without it this takes one to two seconds.
+    /// - Parameters:
+    ///   - earlier: an earlier reading of the same container: the answer then comes at once and covers the time in between.
+    ///     Without it this takes one to two seconds.
+    ///   - waits: false: it never does, and there is no percentage without an earlier reading.
     /// - Throws: `notFound`.
-    package func stats(_ container: String, since earlier: ContainerStats? = nil) throws(EngineError) -> ContainerStats {
-        let json = try json(
-            "GET", path(container, "stats"), ["stream": "0", "one-shot": earlier == nil ? "0" : "1"], timeout: 10_000)
+    package func stats(_ container: String, since earlier: ContainerStats? = nil, waits: Bool = true) throws(EngineError) -> ContainerStats
+    {
+        let isQuick = earlier != nil || !waits
+        let json = try json("GET", path(container, "stats"), ["stream": "0", "one-shot": isQuick ? "1" : "0"], timeout: 10_000)
         return ContainerStats(json, since: earlier)
     }
 }

@@ -155,18 +155,19 @@ private struct CacheConvergence {
     private func start(_ wish: Wish) throws {
         try server(wish).prepare(memoryMB: wish.memoryMB)
         guard case .portTaken(let message) = try container.start() else { return }
-        let isChanged = try wish.status == "CREATING" && pickPortAnew()
-        guard isChanged else { throw Unattainable(reason: "Its host port is in use on this machine: \(message)") }
+        guard wish.status == "CREATING" else { throw Unattainable(reason: "Its host port is in use on this machine: \(message)") }
+        // The port stands in the container.
+        try container.remove()
+        try pickPortAnew()
     }
 
-    private func pickPortAnew() throws -> Bool {
-        let changed = try bench.connection.begin().commit(
+    private func pickPortAnew() throws {
+        _ = try bench.connection.begin().commit(
             """
             with picked as (
                 update host_ports set host_port = (free_ports(1, '{}'))[1] where cache_id = \(id) returning host_port)
-            update caches set host_port = picked.host_port, updated_at = now() from picked where id = \(id) returning id
+            update caches set host_port = picked.host_port, updated_at = now() from picked where id = \(id)
             """)
-        return !changed.isEmpty
     }
 
     /// One that ended is started again: at once, or after growing pauses when it keeps ending early.

@@ -70,7 +70,16 @@ package final class Cron: Sendable {
                 pause(seconds: Self.keepingSeconds)
             }
         }
-        return lanes + clock() + [keeping, watch, realtime, metrics, WorkerThread { [self] in tidy() }]
+        let scaling = WorkerThread { [self] in
+            guard let bench = bench() else { return }
+            let readings = CoreReadings(bench: bench)
+            let round = ScalingRound(bench: bench, cores: readings.percent)
+            Leadership(bench: bench, name: "scaling", period: ScalingRound.period, isStopping: isStopping).run {
+                readings.beginRound()
+                try round.run()
+            }
+        }
+        return lanes + clock() + [keeping, watch, realtime, metrics, scaling, WorkerThread { [self] in tidy() }]
     }
 
     /// Those that see to cron jobs: what is due becomes runs, runs are sent, and both are woken by whoever changes something.

@@ -30,7 +30,7 @@ struct EngineWatch {
         }
     }
 
-    /// Wishes a job for every row whose container is not as it says, and for every container without a row; likewise for the networks of VPCs.
+    /// Wishes a job for every row whose container is not as it says, and for every container without a row; likewise for networks.
     func sweep() throws {
         let containers = Dictionary(grouping: try bench.engine.containers(labels: bench.names.labels)) { $0.labels["thecloud.kind"] ?? "" }
         for kind in WatchedKind.all { try sweep(kind, containers[kind.kind] ?? []) }
@@ -66,6 +66,7 @@ struct EngineWatch {
             try? bench.engine.removeNetwork(network.id)
         }
         try wish("vpc", try self.ids(VPCJob.unsettled(besides: ids)))
+        try Networks(bench: bench).removeUnused()
     }
 
     private func ids(_ sql: SQL) throws -> [String] {

@@ -13,12 +13,17 @@ enum InstanceJob {
     }
 
     static let watched = WatchedKind(kind: "instance") { ids in
-        "select id, desired, status from instances where not (desired = 'STOPPED' and status = 'STOPPED') or id = any (\(ids)::uuid[])"
+        // In ERROR may be one that ended too often, and one that the engine could not start just then.
+        """
+        select id, desired, case when status = 'ERROR' and restarts <= \(InstanceConvergence.restartLimit) then 'WAITING' else status end
+        from instances where not (desired = 'STOPPED' and status = 'STOPPED') or id = any (\(ids)::uuid[])
+        """
     } isSettled: { desired, status, state in
         switch (desired, status, state) {
         case ("RUNNING", "RUNNING", .running), ("PAUSED", "PAUSED", .paused): true
         case ("STOPPED", "STOPPED", .exited), ("STOPPED", "STOPPED", .created), ("STOPPED", "STOPPED", nil): true
         case ("RUNNING", "ERROR", let state), ("PAUSED", "ERROR", let state): state != .running
+        case ("RUNNING", "WAITING", nil), ("PAUSED", "WAITING", nil): true
         default: false
         }
     }
@@ -71,7 +76,7 @@ struct InstanceConvergence {
     private func place(of wish: Wish) -> Place { Place(bench: bench, holder: .instance, id: id, owner: wish.owner, vpc: wish.vpc) }
 
     /// Restarts in a row, each within a minute of its start, after which an instance that keeps ending is left in ERROR.
-    private static let restartLimit = 5
+    static let restartLimit = 5
     private static let stopSeconds = 10
 
     func run() throws -> Job.Outcome {
@@ -242,6 +247,13 @@ struct InstanceConvergence {
         guard !changed.isEmpty else {
             transaction.rollback()
             return false
+        }
+        do {
+            // The port stands in the container.
+            try container.remove()
+        } catch {
+            transaction.rollback()
+            throw error
         }
         _ = try transaction.commit(
             """

@@ -1,8 +1,7 @@
-// What running instances use, every 5 s, for people who listen at GET /ws; nobody's otherwise. One process at a time does it, the one
-// that holds the advisory lock, because a reading is compared with the one before. Tables: sockets, instances.
+// What running instances use, every 5 s, for people who listen at GET /ws; nobody's otherwise. One process at a time does it
+// (Leadership), because a reading is compared with the one before. Tables: sockets, instances.
 import API
 import Docker
-import Glibc
 import HTTP
 import Postgres
 
@@ -10,28 +9,11 @@ struct InstanceMetrics {
     let bench: Workbench
     let isStopping: @Sendable () -> Bool
 
-    private static let period = 5.0
-
     func run() {
         let channels = Channels(runFolder: bench.config.runFolder)
         var earlier: [ID: ContainerStats] = [:]
-        var isLeader = false
-        while !isStopping() {
-            let start = ContinuousClock.now
-            do {
-                if !isLeader {
-                    isLeader =
-                        try bench.connection.begin().commit(
-                            "select pg_try_advisory_lock(hashtextextended('thecloud instance metrics', 0))"
-                        ).scalar() ?? false
-                }
-                if isLeader { earlier = try round(channels, earlier) }
-            } catch {
-                // A lost connection has lost the lock too.
-                isLeader = false
-                if !isStopping() { Event.trouble("metrics of instances are interrupted: \(error)").log() }
-            }
-            while !isStopping(), start.duration(to: .now) < .seconds(Self.period) { _ = poll(nil, 0, 200) }
+        Leadership(bench: bench, name: "instance metrics", period: 5, isStopping: isStopping).run {
+            earlier = try round(channels, earlier)
         }
     }
 

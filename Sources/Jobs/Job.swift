@@ -18,7 +18,7 @@ package struct Workbench {
 package struct Job: Sendable {
     /// Kinds of one lane share its threads, so that slow kinds can't starve the others.
     package enum Lane: String, Sendable, CaseIterable {
-        case engine, mail, delivery, resolving, measuring, invocation
+        case engine, mail, delivery, resolving, measuring, invocation, scaling
 
         var threads: Int {
             switch self {
@@ -29,6 +29,7 @@ package struct Job: Sendable {
             case .measuring: 1
             // More than one owner may have at once.
             case .invocation: 12
+            case .scaling: 2
             }
         }
     }
@@ -49,7 +50,7 @@ package struct Job: Sendable {
 
     /// All kinds there are.
     package static let all: [Job] = [
-        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, CacheJob.job, InvocationJob.job, PasswordResetMail.job,
-        WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job, GatewayTarget.job,
+        InstanceJob.job, VPCJob.job, VolumeJob.job, VolumeUsage.job, CacheJob.job, LoadBalancerJob.job, ScalingGroupJob.job,
+        InvocationJob.job, PasswordResetMail.job, WebhookDelivery.job, SubscriptionDelivery.job, NotificationJob.job, GatewayTarget.job,
     ]
 }

@@ -111,6 +111,12 @@ struct Networks {
         _ = try remove("n.owner_id = \(owner) and n.is_default and not \(Self.isInUse)")
     }
 
+    /// Removes every default network in which nothing is left: whoever took the last thing out may have died before it came to that.
+    func removeUnused() throws {
+        let owners = try bench.connection.begin().commit("select n.owner_id from networks n where n.is_default and not \(Self.isInUse)")
+        for var row in owners { try removeIfUnused(of: row.next()) }
+    }
+
     /// Removes the network of a VPC that is gone.
     /// - Returns: false while a container is attached to it.
     func remove(ofGone vpc: ID) throws -> Bool {

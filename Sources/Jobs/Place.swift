@@ -9,6 +9,7 @@ struct Place {
     /// The kinds that have addresses, by the column of `addresses` that names them.
     enum Holder: String {
         case instance = "instance_id"
+        case loadBalancer = "load_balancer_id"
     }
 
     let bench: Workbench

@@ -20,7 +20,7 @@ struct ResourceContainer {
         case started
         /// The container was taken away and has to be made anew.
         case undone
-        /// The same as `undone`, because somebody else holds a host port; in the engine's words.
+        /// Somebody else holds a host port; in the engine's words. The container waits for it, unless it has run before: then it is taken away.
         case portTaken(String)
     }
 
@@ -75,8 +75,8 @@ struct ResourceContainer {
                 try remove()
                 return .undone
             case .portTaken(let message):
-                // The port stands in the container, so with another one it has to be made anew.
-                try remove()
+                // One that never ran is tried again by the next sweep. Taken away, it would be heard of, and tried again at once and for ever.
+                if try inspect()?.state != .created { try remove() }
                 return .portTaken(message)
             case .other(400, let message), .other(500, let message):
                 throw Unattainable(reason: "The container can't be started: \(message)")

@@ -12,5 +12,5 @@ struct WatchedKind: Sendable {
     let isSettled: @Sendable (_ wish: String, _ status: String, _ state: ContainerState?) -> Bool
 
     /// All that there are.
-    static let all: [WatchedKind] = [InstanceJob.watched, CacheJob.watched]
+    static let all: [WatchedKind] = [InstanceJob.watched, CacheJob.watched, LoadBalancerJob.watched]
 }

@@ -3,6 +3,7 @@ import Balancing
 import Docker
 import Glibc
 import HTTP
+import TestSupport
 import Testing
 
 struct TrafficTests {
@@ -72,7 +73,7 @@ struct TrafficTests {
             try lab.console.apply(lab.configuration([two], algorithm))
         }
         #expect(load.bodies["three\n"] == removed)
-        #expect(load.stop() == [])
+        #expect(load.stop().areOnlyThose(inFlightAt: 1))
 
         try lab.console.apply(lab.configuration([]))
         let answer = try #require(Requester(port: lab.port, keepsConnection: false).get("/"))

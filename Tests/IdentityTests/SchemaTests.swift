@@ -235,7 +235,15 @@ struct SchemaTests {
         let vpc = cloud.call(.post, "/vpcs", key: owner.key, json: ["name": "v", "cidr_block": "10.0.0.0/28"])["data"]?["id"] ?? .null
         let subnet: JSON = ["name": "s", "cidr_block": "10.0.0.0/29"]
         #expect(cloud.call(.post, "/vpcs/\(vpc.string ?? "")/subnets", key: owner.key, json: subnet).status == 201)
-        #expect(cloud.call(.post, "/instances", key: owner.key, json: ["name": "i", "image": "nginx", "vpc_id": vpc]).status == 201)
+        let inside = cloud.call(.post, "/instances", key: owner.key, json: ["name": "i", "image": "nginx", "vpc_id": vpc])["data"]?["id"]
+        let balancer: JSON = ["name": "b", "vpc_id": vpc, "port": .int(try cloud.freePort())]
+        let balancerID = cloud.call(.post, "/loadbalancers", key: owner.key, json: balancer)["data"]?["id"]?.string ?? ""
+        let target: JSON = ["instance_id": inside ?? .null, "port": 80]
+        #expect(cloud.call(.post, "/loadbalancers/\(balancerID)/targets", key: owner.key, json: target).status == 201)
+        let group: JSON = ["name": "g", "vpc_id": vpc, "image": "nginx", "min_instances": 0, "max_instances": 1, "desired_count": 0]
+        let groupID = cloud.call(.post, "/autoscaling/groups", key: owner.key, json: group)["data"]?["id"]?.string ?? ""
+        let policy: JSON = ["metric": "cpu", "target": 50]
+        #expect(cloud.call(.post, "/autoscaling/groups/\(groupID)/policies", key: owner.key, json: policy).status == 201)
         #expect(cloud.call(.post, "/volumes", key: owner.key, json: ["name": "v", "size_gb": 1]).status == 201)
         #expect(cloud.call(.post, "/caches", key: owner.key, json: ["name": "c", "memory_mb": 16]).status == 201)
         let zip = Base64.standard.padded(ZipMaker(["index.js": "exports.handler = () => 1;"]).bytes)

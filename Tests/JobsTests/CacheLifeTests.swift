@@ -151,6 +151,21 @@ struct CacheLifeTests {
         try delete(id)
     }
 
+    /// Its last row is gone, and nobody came to the network any more.
+    @Test func aNetworkInWhichNothingIsLeftIsRemoved() throws {
+        let id = try create()
+        try converge(id)
+        let network = try #require(try engine.inspect(name(id)).addresses.keys.first)
+        try engine.remove(name(id), force: true)
+        try engine.removeVolume(name(id))
+        try cloud.admin("delete from caches where id = \(id)")
+        try EngineWatch(bench: try bench.workbench(), isStopping: { false }).sweep()
+        #expect(throws: EngineError.notFound) { try engine.inspectNetwork(network) }
+        let owner = try #require(ID(owner.id))
+        let left = try bench.workbench().connection.begin().commit("select count(*)::int from networks where owner_id = \(owner)")
+        #expect(left.scalar(Int.self) == 0)
+    }
+
     @Test func aPortThatSomebodyTookIsExchangedBeforeItRan() throws {
         let id = try create()
         let picked = try #require(shown(id)["port"]?.int)
@@ -168,6 +183,14 @@ struct CacheLifeTests {
         #expect(shown(id)["status"] == "ERROR" && shown(id)["port"] == .int(port))
         #expect(shown(id)["status_reason"]?.string?.hasPrefix("Its host port is in use on this machine") == true)
         #expect(second.port == port)
+
+        // It waits for the port.
+        try converge(id)
+        let waiting = try engine.inspect(name(id))
+        #expect(waiting.state == .created)
+        try converge(id)
+        #expect(try engine.inspect(name(id)).id == waiting.id)
+        #expect(!CacheJob.watched.isSettled("RUNNING", "ERROR", .created))
         try delete(id)
     }
 

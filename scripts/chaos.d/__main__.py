@@ -11,7 +11,9 @@ import canary
 import credentials
 import cron_jobs
 import database
+import dockerd
 import engine
+import estate
 import live
 import sockets
 import queues
@@ -25,6 +27,7 @@ TRIALS = {
     "a": workers.killing, "b": workers.replacing, "c": database.restarting, "d": engine.living_together, "e": engine.unreachable,
     "f": engine.dying_cron, "g": engine.killed_containers, "h": canary.planting, "i": credentials.guessing, "j": credentials.ending,
     "k": sockets.living, "l": cron_jobs.dying, "m": queues.consuming, "n": live.subscribing, "o": topics.publishing,
+    "p": estate.surviving, "q": dockerd.killed,
 }
 
 
@@ -47,7 +50,7 @@ class World:
 def options():
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="Breaks a throw-away stack in every way it must survive, and prints a ledger.")
     parser.add_argument("--seconds", type=int, default=60, help="how long children are killed (60)")
-    parser.add_argument("--only", default=",".join(TRIALS), help="letters of the trials to run: a,b,…,o")
+    parser.add_argument("--only", default=",".join(TRIALS), help="letters of the trials to run: a,b,…,q")
     chosen = parser.parse_args()
     chosen.only = [letter for letter in chosen.only.split(",") if letter]
     if unknown := [letter for letter in chosen.only if letter not in TRIALS]:

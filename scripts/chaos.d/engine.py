@@ -13,8 +13,9 @@ from stack import must, wait_until
 SWEEP = 25
 
 
-def docker(*words, check=True):
-    done = subprocess.run(["docker", *words], capture_output=True, text=True)
+def docker(*words, check=True, host=None):
+    """`host` as in DOCKER_HOST; the system's engine where there is none."""
+    done = subprocess.run(["docker", *(["--host", host] if host else []), *words], capture_output=True, text=True)
     if check and done.returncode:
         raise RuntimeError(f"docker {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -29,8 +30,16 @@ def networks(stack):
     return set(docker("network", "ls", "-q", "--no-trunc", "--filter", f"label=thecloud.stack={stack.id}").split())
 
 
-def container_of(instance):
-    return docker("ps", "-aq", "--no-trunc", "--filter", f"label=thecloud.id={instance}")
+def container_of(instance, host=None):
+    return docker("ps", "-aq", "--no-trunc", "--filter", f"label=thecloud.id={instance}", host=host)
+
+
+def listed(stack, kind, *form, host=None):
+    """What `docker <kind> ls` says of a stack's objects: those with its label, and those whose names are such as it gives."""
+    lines = set()
+    for mark in (f"label=thecloud.stack={stack.id}", f"name=thecloud-{stack.id[-12:]}-"):
+        lines |= set(docker(kind, "ls", *(["-a"] if kind == "container" else []), "--filter", mark, "--format", *form, host=host).splitlines())
+    return sorted(lines)
 
 
 def started_at(ids):
@@ -63,25 +72,34 @@ class Tenant:
         return sorted(one["name"] for one in must(self.client.get("/instances"), 200).json["data"])
 
 
-def agree(ledger, stack, seconds=60):
-    """The engine's containers and networks by label are the database's instances and networks, no more and no less."""
-    def compare():
-        running = docker("ps", "-a", "--filter", f"label=thecloud.stack={stack.id}", "--format", '{{.Label "thecloud.id"}} {{.State}}')
-        wanted = stack.sql("select id || ' ' || case desired when 'RUNNING' then 'running' else desired end from instances")
-        nets = docker("network", "ls", "--filter", f"label=thecloud.stack={stack.id}", "--format", '{{.Label "thecloud.id"}}')
-        rows = stack.sql("select id from networks")
-        return sorted(running.splitlines()), sorted(r[0] for r in wanted), sorted(nets.splitlines()), sorted(r[0] for r in rows)
+# Names of what the engine should have, by kind of object. Sandboxes of functions are nobody's rows: estate.py looks after them.
+WANTED = {
+    "container": """
+        select 'instance-' || id || case desired when 'RUNNING' then ' running' when 'PAUSED' then ' paused' else ' ' || desired end from instances
+        union all select 'cache-' || id || case desired when 'RUNNING' then ' running' else ' ' || desired end from caches
+        union all select 'loadbalancer-' || id || case desired when 'ACTIVE' then ' running' else ' ' || desired end from load_balancers""",
+    "network": "select 'network-' || id from networks",
+    "volume": "select 'volume-' || id from volumes union all select 'cache-' || id from caches",
+}
 
-    def same():
-        have, want, nets, rows = compare()
-        return have == want and nets == rows
 
-    took = wait_until(same, seconds, 0.5)
-    have, want, nets, rows = compare()
-    ledger.check(
-        "docker ps -a and docker network ls by thecloud.stack", f"the database's: {len(want)} instances, {len(rows)} networks",
-        f"{len(have)} and {len(nets)}" + ("" if took is not None else f"; containers {have} for {want}, networks {nets} for {rows}"),
-        took is not None)
+def differences(stack, host=None):
+    """What the engine has and the database has not, and the other way round, as lines; with them how many rows of each kind there are."""
+    lines, counts = [], []
+    for kind, rows in WANTED.items():
+        prefix = f"thecloud-{stack.id[-12:]}-"
+        have = {one for one in listed(stack, kind, "{{.Names}} {{.State}}" if kind == "container" else "{{.Name}}", host=host) if not one.startswith(f"{prefix}sandbox-")}
+        want = {prefix + row[0] for row in stack.sql(rows)}
+        lines += [f"{kind} {one} is nobody's" for one in have - want] + [f"{kind} {one} is missing" for one in want - have]
+        counts.append(f"{len(want)} {kind}s")
+    return sorted(lines), ", ".join(counts)
+
+
+def agree(ledger, stack, seconds=60, host=None):
+    """The engine's containers, networks and volumes are those of the database, no more and no less."""
+    took = wait_until(lambda: not differences(stack, host)[0], seconds, 0.5)
+    lines, counts = differences(stack, host)
+    ledger.check("docker ps -a, network ls, volume ls by label and name", f"the database's: {counts}", "; ".join(lines) or "so", took is not None)
 
 
 def living_together(ledger, world):

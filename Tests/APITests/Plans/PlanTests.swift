@@ -19,7 +19,7 @@ struct Crowd: Sendable {
 @Suite(.serialized)
 struct PlanTests {
     private static let crowds = [
-        people, instances, runs, webhooks, servers, chat, queues, topics, vpcs, volumes, caches, functions,
+        people, instances, runs, webhooks, servers, chat, queues, topics, vpcs, volumes, caches, functions, loadBalancers, scalingGroups,
     ]
 
     static let crowd: Result<(TestDatabase, Owner), any Error> = Result {

@@ -2,20 +2,25 @@
 import Glibc
 import Synchronization
 import System
-import TestSupport
 
-final class Requester {
+package final class Requester {
     private let port: Int
     private let keepsConnection: Bool
     private var peer: Peer?
 
-    init(port: Int, keepsConnection: Bool) {
+    package init(port: Int, keepsConnection: Bool) {
         self.port = port
         self.keepsConnection = keepsConnection
     }
 
     /// - Returns: the status and the body; `nil` when the connection ended without them.
-    func get(_ path: String) -> (status: Int, headers: [String], body: String)? {
+    package func get(_ path: String) -> (status: Int, headers: [String], body: String)? {
+        let answer = ask(path)
+        if answer == nil { peer = nil }
+        return answer
+    }
+
+    private func ask(_ path: String) -> (status: Int, headers: [String], body: String)? {
         if peer == nil { peer = connect() }
         guard let peer else { return nil }
         let connection = keepsConnection ? "" : "Connection: close\r\n"
@@ -24,7 +29,9 @@ final class Requester {
         var headers: [String] = []
         while let header = peer.line(), !header.isEmpty { headers.append(header.lowercased()) }
         let length = headers.first { $0.hasPrefix("content-length: ") }.flatMap { Int($0.dropFirst(16)) } ?? 0
-        let body = String(decoding: peer.bytes(length), as: UTF8.self)
+        let bytes = peer.bytes(length)
+        guard bytes.count == length else { return nil }
+        let body = String(decoding: bytes, as: UTF8.self)
         if headers.contains("connection: close") { self.peer = nil }
         return (status, headers, body)
     }
@@ -45,12 +52,12 @@ final class Requester {
 }
 
 /// Requests without a pause, half of the threads on kept connections, from now until `stop`.
-final class Load: Sendable {
+package final class Load: Sendable {
     private let isOver = Atomic(false)
     private let counts = Mutex<(bodies: [String: Int], failures: [String])>(([:], []))
     private let threads = Mutex<[WorkerThread]>([])
 
-    init(port: Int, threads count: Int = 4) {
+    package init(port: Int, threads count: Int = 4) {
         threads.withLock { threads in
             threads = (0..<count).map { number in
                 WorkerThread { [self] in
@@ -62,7 +69,7 @@ final class Load: Sendable {
     }
 
     /// One request on a thread of its own.
-    static func one(port: Int, _ path: String) -> Single { Single(port: port, path) }
+    package static func one(port: Int, _ path: String) -> Single { Single(port: port, path) }
 
     private func note(_ answer: (status: Int, headers: [String], body: String)?) {
         counts.withLock { counts in
@@ -75,17 +82,30 @@ final class Load: Sendable {
     }
 
     /// Answers so far, by their bodies.
-    var bodies: [String: Int] { counts.withLock { $0.bodies } }
+    package var bodies: [String: Int] { counts.withLock { $0.bodies } }
 
-    /// - Returns: what failed.
-    func stop() -> [String] {
+    /// What failed, and whether that was too much.
+    package struct Failures: CustomStringConvertible {
+        private let all: [String]
+        private let threads: Int
+
+        fileprivate init(_ all: [String], threads: Int) { (self.all, self.threads) = (all, threads) }
+
+        /// Each thread may have had one request at a target that died just then.
+        package func areOnlyThose(inFlightAt deaths: Int) -> Bool { all.count <= deaths * threads }
+
+        package var description: String { "\(all.count): \(Set(all).sorted().prefix(5))" }
+    }
+
+    package func stop() -> Failures {
         isOver.store(true, ordering: .relaxed)
-        for thread in threads.withLock({ $0 }) { thread.join() }
-        return counts.withLock { $0.failures }
+        let threads = threads.withLock { $0 }
+        for thread in threads { thread.join() }
+        return Failures(counts.withLock { $0.failures }, threads: threads.count)
     }
 }
 
-final class Single: Sendable {
+package final class Single: Sendable {
     private let thread: WorkerThread
     private let answer: Recorder<String>
 
@@ -98,7 +118,7 @@ final class Single: Sendable {
     }
 
     /// Waits for the answer.
-    func value() -> String? {
+    package func value() -> String? {
         thread.join()
         return answer.values.first
     }
