@@ -7,6 +7,7 @@ import sys
 
 import cron
 import functions
+import launch
 import live
 import plans
 import queues
@@ -16,7 +17,7 @@ from stack import Account, Stack, end_orderly, must
 
 FLOOR = 0.9
 SMALL = 10_000
-PARTS = ("list", "create", "empty", "pgbench", "queues", "live", "plans", "cron", "functions")
+PARTS = ("list", "create", "empty", "pgbench", "queues", "live", "plans", "cron", "launch", "functions")
 
 
 def options():
@@ -111,6 +112,7 @@ def main():
                 pgbench(stack, account, chosen)
             flow = queues.measure(stack, account, chosen) if "queues" in chosen.only else None
             told = live.measure(stack, account) if "live" in chosen.only else []
+            launched = launch.measure(stack, account) if "launch" in chosen.only else None
             asked = functions.measure(stack, account) if "functions" in chosen.only else {}
             bad = growth = None
             if "plans" in chosen.only:
@@ -129,6 +131,8 @@ def main():
             for name in rivals if lists else []:
                 ratio = lists[theirs(name).name]
                 verdict(name != "c" or ratio >= FLOOR, f"the list is {ratio:.2f} times as fast as {KINDS[name]}" + (f" (at least {FLOOR})" if name == "c" else ""))
+            if launched is not None:
+                verdict(launched <= launch.BAR, f"from POST to RUNNING takes {launched:.2f} of docker run -d (at most {launch.BAR})")
             for runtime, (warm, cold) in asked.items():
                 verdict(warm <= functions.BAR, f"a warm invocation of {runtime} takes {warm:.3f} of docker run (at most {functions.BAR}), a cold one {cold:.2f}")
             if flow is not None:
