@@ -83,7 +83,13 @@ final class Crew: Sendable {
                 visitor.firstRequestBy = nil
                 visitor.wholeBy = nil
                 reception.seat(visitor)
-            case .unserved(begun: false): reception.seat(visitor)
+            case .unserved(begun: false):
+                if let limit = visitor.deadline, limit < .now {
+                    close(visitor.descriptor)
+                    reception.leave()
+                } else {
+                    reception.seat(visitor)
+                }
             case .unserved(begun: true):
                 let limit = visitor.wholeBy ?? .now + .milliseconds(Opening.patience)
                 if limit < .now, case .malformed(let reason) = Opening.tooSlow() {

@@ -1,7 +1,8 @@
 // Whom a child's threads serve next: one epoll over the listening socket, the kept connections that are idle, and what siblings hand over.
 // So an idle connection costs no thread, and whichever thread is free serves whichever connection is ready. (Threads that stayed with their
 // kept connections made the slowest requests wait 90 ms for a thread that was free.)
-// A connection is seated, or some thread has it: the table of the seated decides, the epoll is only a hint, so a late event does no harm.
+// A connection is seated, or some thread has it: its seat's state decides, the epoll is only a hint, so a late event does no harm. No lock is
+// on the way of a request, and no system call but the wait: a connection is watched once, for the edge, and stays so while it is served.
 import CFastCGI
 import Glibc
 import Synchronization
@@ -19,32 +20,30 @@ struct Visitor {
         self.descriptor = descriptor
         firstRequestBy = isNew ? .now + .milliseconds(Opening.patience) : nil
     }
+
+    /// Until when something has to be heard of it.
+    var deadline: ContinuousClock.Instant? { wholeBy ?? firstRequestBy }
 }
 
 final class Reception: Sendable {
-    private enum Phase { case open, replaced, ended }
-
-    private struct State {
-        var phase = Phase.open
-        var seated: [Int32: Visitor] = [:]
-        /// Those that threads have included.
-        var present = 0
-        var isClockSet = false
-        var handOverUntil = ContinuousClock.now
-        var passedAt = ContinuousClock.now
-    }
+    private enum Phase: UInt8, AtomicRepresentable { case open, replaced, ended }
 
     private let pool: Pool
     private let master = getppid()
     private let epoll: Int32
     /// Rings for ever once this child drains.
     private let bell: Int32
-    /// Half an opening keeps its connection readable, so the rest of it has to be awaited by time.
+    /// Ticks as long as somebody sits here who must not be silent for ever.
     private let clock: Int32
-    private let state = Mutex(State())
+    private let seats = Seats()
+    private let phase = Atomic(Phase.open)
+    /// Connections of this child, those that threads have included.
+    private let present = Atomic(0)
+    private let isClockSet = Atomic(false)
+    private let handOverUntil = Mutex(ContinuousClock.now)
+    private let passedAt = Mutex(ContinuousClock.now)
     private let waiting = Atomic(0)
 
-    private static let tick = 5_000_000
     /// A busy child passes a connection on only so often, because passing costs more than it brings when all are busy.
     private static let passingPause = Duration.milliseconds(10)
 
@@ -63,57 +62,52 @@ final class Reception: Sendable {
         else { throw PoolError(errno: errno, "cannot receive connections") }
     }
 
-    /// Waits for a connection that has something to say; the calling thread has it to itself until it gives it back to `seat` or `leave`.
+    /// Waits for a connection that has something to say, or has been silent for too long; the calling thread has it to itself until it gives
+    /// it back to `seat` or `leave`.
     /// - Returns: `nil` when this child drains and nobody is left who has to be served here.
     func next() -> Visitor? {
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 2) { events in
             while true {
-                let isDraining = state.withLock { $0.phase != .open }
+                let isDraining = phase.load(ordering: .sequentiallyConsistent) != .open
                 waiting.add(1, ordering: .relaxed)
                 // Beside the bell, which rings for ever, there may be one that is ready.
                 let count = epoll_wait(epoll, events.baseAddress, isDraining ? 2 : 1, isDraining ? 0 : -1)
                 waiting.subtract(1, ordering: .relaxed)
                 let ready = events.prefix(Int(max(0, count))).lazy.map(\.data.fd).first { $0 != bell }
                 switch ready {
-                case nil: if isDraining { return lastOne() }
+                case nil: if isDraining { return seats.takeAwaited() }
                 case Inherited.listener: if let visitor = accept() { return visitor }
                 case Inherited.take: if let visitor = takeOver() { return visitor }
-                case clock: wakeBegun()
-                case let descriptor?: if var visitor = unseat(descriptor), !passOn(&visitor) { return visitor }
+                case clock: if let visitor = overdue() { return visitor }
+                case let descriptor?: if var visitor = seats.call(descriptor), !passOn(&visitor) { return visitor }
                 }
             }
         }
     }
 
     /// Whether a connection may be kept that has been served.
-    func mayStay() -> Bool { state.withLock { $0.phase != .ended && $0.present <= pool.keptLimit } }
+    func mayStay() -> Bool { !isLast && present.load(ordering: .relaxed) <= pool.keptLimit }
 
     /// Whether a thread has to wait for what a connection has to say: no other process will.
-    var isLast: Bool { state.withLock { $0.phase == .ended } }
+    var isLast: Bool { phase.load(ordering: .sequentiallyConsistent) == .ended }
 
     /// The connection is gone.
-    func leave() { state.withLock { $0.present -= 1 } }
+    func leave() { present.subtract(1, ordering: .relaxed) }
 
     /// Takes a connection back that has nothing to say for now.
     func seat(_ visitor: Visitor) {
         var visitor = visitor
-        let phase = state.withLock { state in
-            // At the end it is not awaited any more, but waited for.
-            let isAwaited = visitor.firstRequestBy != nil || visitor.wholeBy != nil
-            guard state.phase == .open || state.phase == .ended && isAwaited else { return state.phase }
-            if visitor.wholeBy == nil {
-                guard watch(&visitor) else { return .ended }
-            } else if !state.isClockSet {
-                state.isClockSet = true
-                setClock()
-            }
-            state.seated[visitor.descriptor] = visitor
-            return .open
-        }
-        switch phase {
-        case .open: break
+        switch phase.load(ordering: .sequentiallyConsistent) {
         case .replaced: _ = handOver(&visitor)
-        case .ended: show(out: visitor)
+        // Whoever is awaited is waited for: `next` returns it at once.
+        case .ended: if visitor.deadline == nil { show(out: visitor) } else { _ = seats.give(visitor) }
+        case .open:
+            guard visitor.isWatched || watch(&visitor) else { return show(out: visitor) }
+            if visitor.deadline != nil { setClock(.seconds(1)) }
+            // What it said meanwhile has to be heard once more.
+            if seats.give(visitor) { control(EPOLL_CTL_MOD, visitor.descriptor, Self.edge) }
+            // The draining may have begun, and looked at this seat too early.
+            if phase.load(ordering: .sequentiallyConsistent) == .replaced, var late = seats.take(visitor.descriptor) { _ = handOver(&late) }
         }
     }
 
@@ -143,32 +137,24 @@ final class Reception: Sendable {
         return nil
     }
 
-    private func admit(_ descriptor: Int32, isNew: Bool) -> Visitor {
-        if isNew { Connection.prepare(descriptor) }
-        let now = ContinuousClock.now
-        let silent = state.withLock { state in
-            state.present += 1
-            // Whoever connected and never said anything goes when somebody else comes.
-            let silent = state.seated.values.filter { $0.firstRequestBy.map { $0 < now } ?? false }
-            for visitor in silent { state.seated[visitor.descriptor] = nil }
-            return silent
+    private func admit(_ descriptor: Int32, isNew: Bool) -> Visitor? {
+        guard seats.hold(descriptor) else {
+            close(descriptor)
+            return nil
         }
-        for visitor in silent { show(out: visitor) }
+        if isNew { Connection.prepare(descriptor) }
+        present.add(1, ordering: .relaxed)
         return Visitor(descriptor, isNew: isNew)
     }
 
-    private func unseat(_ descriptor: Int32) -> Visitor? { state.withLock { $0.seated.removeValue(forKey: descriptor) } }
-
-    private func wakeBegun() {
+    /// Somebody who should have been heard of by now.
+    private func overdue() -> Visitor? {
         var ticks: UInt64 = 0
         read(clock, &ticks, 8)
-        state.withLock { state in
-            state.isClockSet = false
-            for var visitor in state.seated.values where visitor.wholeBy != nil {
-                _ = watch(&visitor)
-                state.seated[visitor.descriptor] = visitor
-            }
-        }
+        isClockSet.store(false, ordering: .sequentiallyConsistent)
+        let late = seats.takeAwaited(until: .now)
+        if seats.hasAwaited { setClock(late == nil ? .seconds(1) : .milliseconds(1)) }
+        return late
     }
 
     // MARK: - Going
@@ -181,12 +167,13 @@ final class Reception: Sendable {
     /// Where this child has no thread to spare and a sibling may have, the sibling gets a connection: else those that were received together,
     /// after a replacement for instance, would stay together.
     private func passOn(_ visitor: inout Visitor) -> Bool {
-        guard pool.children > 1, waiting.load(ordering: .relaxed) == 0 else { return false }
+        guard pool.children > 1, waiting.load(ordering: .relaxed) == 0, visitor.deadline == nil,
+            phase.load(ordering: .relaxed) == .open
+        else { return false }
         let now = ContinuousClock.now
-        let isDue = state.withLock { state in
-            guard state.phase == .open, visitor.firstRequestBy == nil, visitor.wholeBy == nil, now - state.passedAt > Self.passingPause
-            else { return false }
-            state.passedAt = now
+        let isDue = passedAt.withLock { passedAt in
+            guard now - passedAt > Self.passingPause else { return false }
+            passedAt = now
             return true
         }
         guard isDue else { return false }
@@ -205,18 +192,14 @@ final class Reception: Sendable {
         control(EPOLL_CTL_DEL, Inherited.take)
         // A unix socket that was shut has an end. With any other the pending ones are left to whoever listens there.
         if !hasEnded || !isListenerShut { control(EPOLL_CTL_DEL, Inherited.listener) }
-        let seated = state.withLock { state in
-            state.phase = hasEnded ? .ended : .replaced
-            state.handOverUntil = deadline
-            guard !hasEnded else { return [Visitor]() }
-            defer { state.seated = [:] }
-            return Array(state.seated.values)
-        }
+        handOverUntil.withLock { $0 = deadline }
+        phase.store(hasEnded ? .ended : .replaced, ordering: .sequentiallyConsistent)
         var one: UInt64 = 1
         write(bell, &one, 8)
         guard !hasEnded else { return (0, 0) }
+        var all: [Visitor] = []
+        while let visitor = seats.takeAny() { all.append(visitor) }
         // The kernel may have woken this child alone for what came last.
-        var all = seated
         while let visitor = takeOver() { all.append(visitor) }
         while let visitor = accept() { all.append(visitor) }
         var lost = 0
@@ -227,21 +210,13 @@ final class Reception: Sendable {
     private func handOver(_ visitor: inout Visitor) -> Bool {
         unwatch(&visitor)
         defer { show(out: visitor) }
-        let deadline = state.withLock { $0.handOverUntil }
+        let deadline = handOverUntil.withLock { $0 }
         while !Handover.give(visitor.descriptor) {
             // Full, until a sibling has taken something out.
             guard errno != EPIPE, ContinuousClock.now < deadline else { return false }
             usleep(1000)
         }
         return true
-    }
-
-    /// Where the pool ends, whoever has connected is served, though it may not have spoken yet.
-    private func lastOne() -> Visitor? {
-        state.withLock { state in
-            let last = state.seated.values.first { $0.firstRequestBy != nil || $0.wholeBy != nil }
-            return last.flatMap { state.seated.removeValue(forKey: $0.descriptor) }
-        }
     }
 
     private var isListenerShut: Bool {
@@ -251,10 +226,11 @@ final class Reception: Sendable {
 
     // MARK: - The epoll
 
-    /// For one event, so that one thread gets it.
+    /// Tells of each arrival once. What arrives while a thread has the connection is told too, so that nothing is missed.
+    private static let edge = EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+
     private func watch(_ visitor: inout Visitor) -> Bool {
-        let operation = visitor.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
-        visitor.isWatched = control(operation, visitor.descriptor, EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLONESHOT.rawValue)
+        visitor.isWatched = control(EPOLL_CTL_ADD, visitor.descriptor, Self.edge)
         return visitor.isWatched
     }
 
@@ -264,9 +240,12 @@ final class Reception: Sendable {
         visitor.isWatched = false
     }
 
-    private func setClock() {
+    /// For one tick, unless there will be one anyhow.
+    private func setClock(_ pause: Duration) {
+        guard !isClockSet.exchange(true, ordering: .sequentiallyConsistent) else { return }
         var time = itimerspec()
-        time.it_value.tv_nsec = Self.tick
+        time.it_value.tv_sec = Int(pause.components.seconds)
+        time.it_value.tv_nsec = Int(pause.components.attoseconds / 1_000_000_000)
         timerfd_settime(clock, 0, &time, nil)
     }
 
