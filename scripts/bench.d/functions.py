@@ -8,7 +8,6 @@ import zipfile
 
 from stack import must
 
-BAR = 0.1
 WARM, COLD, RUNS = 200, 12, 12
 
 LANGUAGES = {
@@ -30,10 +29,8 @@ def timed(work):
     return time.monotonic() - start
 
 
-def measure(stack, account):
-    """For each language the medians of warm and cold invocations, as parts of docker run's."""
-    client = stack.client(account.key, timeout=120)
-    ratios = {}
+def measure(bench):
+    client = bench.stack.client(bench.account.key, timeout=120)
     for runtime, (image, file, source, command) in LANGUAGES.items():
         print(f"\n==> invocations of {runtime} beside docker run --rm {image} {' '.join(command)}", flush=True)
         made = must(client.post("/functions", {"name": f"bench-{runtime}", "runtime": runtime, "code_zip": zipped(file, source), "timeout": 60}), 201)
@@ -58,5 +55,4 @@ def measure(stack, account):
         must(client.delete(path), 200)
         docker, cold, warm = statistics.median(runs), statistics.median(colds), statistics.median(warms)
         print(f"  docker run {docker * 1000:.0f} ms; cold {cold * 1000:.0f} ms ({cold / docker:.2f}); warm {warm * 1000:.1f} ms ({warm / docker:.3f})")
-        ratios[runtime] = (warm / docker, cold / docker)
-    return ratios
+        bench.findings.add(f"warm {runtime}", warm / docker)

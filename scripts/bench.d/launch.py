@@ -5,7 +5,6 @@ import time
 
 from stack import must
 
-BAR = 1.3
 RUNS = 15
 IMAGE = "nginx:latest"
 FLAGS = [
@@ -15,9 +14,10 @@ FLAGS = [
 ]
 
 
-def measure(stack, account):
-    """The median of ours as a part of docker's, in turn, so that both meet the same machine. An instance is there already: with it its network."""
+def measure(bench):
+    # In turn, so that both meet the same machine. An instance is there already: with it its network.
     print(f"\n==> {IMAGE} from POST to RUNNING beside docker run -d", flush=True)
+    stack, account = bench.stack, bench.account
     client = stack.client(account.key)
 
     def launch(name):
@@ -49,4 +49,4 @@ def measure(stack, account):
     remove(first)
     mine, docker = statistics.median(ours), statistics.median(theirs)
     print(f"  docker run -d {docker * 1000:.0f} ms; POST to RUNNING {mine * 1000:.0f} ms ({mine / docker:.2f})")
-    return mine / docker
+    bench.findings.add("launch", mine / docker)

@@ -12,8 +12,7 @@ import time
 
 from stack import must
 
-# Sockets, and the milliseconds that the last of them may wait; None: all must get it, whenever.
-CROWDS = ((500, None), (1000, 150))
+CROWDS = (500, 1000)
 EVENTS = 15
 
 
@@ -81,14 +80,10 @@ def milliseconds(stack, account, count):
     return sorted(found)
 
 
-def measure(stack, account):
-    """For each of CROWDS its size, its bar and the median."""
+def measure(bench):
     print(f"\n==> one event for many sockets of GET /ws, {EVENTS} times", flush=True)
-    medians = []
-    for count, bar in CROWDS:
-        found = milliseconds(stack, account, count)
-        medians.append((count, bar, found[len(found) // 2]))
-        print(f"  {count} sockets: the last has it after {found[len(found) // 2]:.0f} ms (median; {found[0]:.0f} to {found[-1]:.0f})", flush=True)
-        if found[-1] == float("inf"):
-            medians[-1] = (count, bar, found[-1])
-    return medians
+    for count in CROWDS:
+        found = milliseconds(bench.stack, bench.account, count)
+        median = found[len(found) // 2]
+        print(f"  {count} sockets: the last has it after {median:.0f} ms (median; {found[0]:.0f} to {found[-1]:.0f})", flush=True)
+        bench.findings.add(f"live {count}", found[-1] if found[-1] == float("inf") else median)

@@ -9,16 +9,16 @@ from stack import clean_environment, free_port, must, wait_until, Client
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 THREADS = 8
-# Peer: what it is, and whether it creates keys as well.
-KINDS = {"c": "C, libfcgi + libpq", "go": "Go, net/http + pgx", "php": "PHP-FPM + pgsql", "fastapi": "FastAPI + asyncpg", "empty": "empty FastCGI answer"}
+KINDS = {"c": "C, libfcgi + libpq", "same": "C, our own statements", "go": "Go, net/http + pgx", "php": "PHP-FPM + pgsql", "fastapi": "FastAPI + asyncpg", "empty": "empty FastCGI answer"}
+NEEDED = ("c", "same", "empty")
 KEY = "u1@example.com"
 
 
 class Peers:
     """Use as a context; `ready` names those that could be built and answer rightly."""
 
-    def __init__(self, stack, wanted):
-        self.stack, self.wanted = stack, wanted
+    def __init__(self, stack, wanted, queue):
+        self.stack, self.wanted, self.queue = stack, [name for name in KINDS if name in wanted or name in NEEDED], queue
         self.folder = os.path.join(stack.folder, "peers")
         os.mkdir(self.folder)
         os.chmod(self.folder, 0o755)
@@ -55,21 +55,26 @@ class Peers:
                 process.kill()
                 process.wait()
 
-    def run(self, name, *command):
+    def run(self, name, *command, **settings):
         log = open(f"{self.folder}/{name}.log", "w")
-        self.processes.append(subprocess.Popen(command, env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        self.processes.append(subprocess.Popen(command, env={**self.environment, **settings}, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
-    def compile(self, name, source, *libraries):
+    def compile(self, name, source, *libraries, **settings):
         include = subprocess.run(["pg_config", "--includedir"], capture_output=True, text=True).stdout.strip()
         done = subprocess.run(
             ["gcc", "-O2", "-o", f"{self.folder}/{name}", f"{HERE}/{source}", f"-I{include}", *libraries], capture_output=True, text=True)
         if done.returncode:
             return done.stderr or "gcc failed"
-        self.run(name, f"{self.folder}/{name}", f"{self.folder}/{name}.sock", str(THREADS))
+        self.run(name, f"{self.folder}/{name}", f"{self.folder}/{name}.sock", str(THREADS), **settings)
         self.locations[name] = f'fastcgi_pass "unix:{self.folder}/{name}.sock";'
 
     def c(self):
         return self.compile("c", "responder.c", "-lfcgi", "-lpq", "-lcrypto", "-lpthread")
+
+    def same(self):
+        return self.compile(
+            "same", "same.c", "-lfcgi", "-lpq", "-lcrypto", "-lpthread", PEER_DATABASE=self.stack.url(), PEER_QUEUE=self.queue,
+            PGOPTIONS="-c role=thecloud_api -c plan_cache_mode=force_generic_plan")
 
     def empty(self):
         return self.compile("empty", "empty.c", "-lfcgi", "-lpthread")
@@ -113,7 +118,7 @@ class Peers:
             f"fastcgi_param {name} ${value};\n" for name, value in {
                 "REQUEST_METHOD": "request_method", "QUERY_STRING": "query_string", "CONTENT_TYPE": "content_type", "CONTENT_LENGTH": "content_length",
                 "REQUEST_URI": "request_uri", "SCRIPT_NAME": "fastcgi_script_name", "REMOTE_ADDR": "remote_addr", "SERVER_PROTOCOL": "server_protocol"}.items())
-        locations = "".join(f"location = /{name} {{ {parameters} {rule} }}\n" for name, rule in self.locations.items())
+        locations = "".join(f"location {'^~' if name == 'same' else '='} /{name} {{ {parameters} {rule} }}\n" for name, rule in self.locations.items())
         with open(f"{self.folder}/nginx.conf", "w") as out:
             out.write(
                 f"user root; worker_processes auto; daemon off; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx-error.log;\n"
@@ -122,6 +127,8 @@ class Peers:
         self.run("nginx", "nginx", "-e", f"{self.folder}/nginx-error.log", "-p", self.folder, "-c", f"{self.folder}/nginx.conf")
 
     def answers_wrongly(self, name):
+        if name == "same":
+            return None if wait_until(lambda: os.path.exists(f"{self.folder}/same.sock"), 15) is not None else "it does not listen"
         client = Client(self.port, KEY, timeout=5)
         wait_until(lambda: client.get(f"/{name}").status == 200, 15)
         answer = client.get(f"/{name}")

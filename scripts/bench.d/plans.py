@@ -1,5 +1,6 @@
-# The plans: PostgreSQL's auto_explain writes down what it really does for requests that come through nginx and the workers, prepared
-# statements, row-level security and the statements inside functions included. Nothing is copied from the sources, so nothing can go stale.
+# The plans at a million rows: PostgreSQL's auto_explain writes down what it really does for requests that come through nginx and the workers,
+# prepared statements, row-level security and the statements inside functions included. Nothing is copied from the sources, so nothing can go
+# stale.
 import json
 import os
 import re
@@ -9,42 +10,6 @@ from stack import must, wait_until
 BIG = 10_000
 # An honest lookup reads about as many rows as it answers.
 READ_LIMIT = 1000
-
-
-def fill(stack, first, last):
-    """Owners number first…last with ten instances, ten keys and ten lines of audit each; ids are UUIDs of version 7, as the workers make them."""
-    def identity(number):
-        return f"(lpad(to_hex(1700000000000 + {number}), 12, '0') || '70008000' || lpad(to_hex({number}), 12, '0'))::uuid"
-
-    owners = f"generate_series({first}, {last}) o"
-    stack.sql(
-        f"""
-        insert into users (id, email, email_key, name, password_hash)
-        select {identity('o')}, 'u' || o || '@example.com', 'u' || o || '@example.com', 'u' || o, '-' from {owners};
-        insert into api_keys (id, owner_id, name, prefix, key_hash)
-        select {identity('o * 10 + n')}, {identity('o')}, 'key ' || n, 'thecloud_xxxx', sha256((o * 10 + n)::text::bytea)
-        from {owners}, generate_series(0, 9) n;
-        insert into instances (id, owner_id, name, image, instance_type, cpus, memory_mb, ports, desired, status)
-        select {identity('o * 10 + n')}, {identity('o')}, 'web-' || n, 'nginx:latest', 'small', 1, 512, '8080:80', 'STOPPED', 'STOPPED'
-        from {owners}, generate_series(0, 9) n;
-        insert into audit_log (id, owner_id, actor_id, action, resource_type, request_id)
-        select {identity('o * 10 + n')}, {identity('o')}, {identity('o')}, 'instance.created', 'instance', 'bench'
-        from {owners}, generate_series(0, 9) n;
-        insert into login_attempts (subject, failures) select {identity('o')}::text, 1 from {owners};
-        vacuum analyze;
-        """)
-
-
-def fill_one(stack, owner, count):
-    """Many instances and keys of one owner."""
-    stack.sql(
-        f"""
-        insert into api_keys (id, owner_id, name, prefix, key_hash)
-        select new_id(), '{owner}', 'key', 'thecloud_xxxx', sha256(('one ' || n)::bytea) from generate_series(1, {count}) n;
-        insert into instances (id, owner_id, name, image, instance_type, cpus, memory_mb, desired, status)
-        select new_id(), '{owner}', 'many-' || n, 'nginx:latest', 'small', 1, 512, 'STOPPED', 'STOPPED' from generate_series(1, {count}) n;
-        vacuum analyze;
-        """)
 
 
 class Explainer:

@@ -1,5 +1,4 @@
 # Measuring: wrk against one address at a time, round by round, so that ratios are of neighbours in time.
-import os
 import re
 import statistics
 import subprocess
@@ -9,21 +8,21 @@ MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 
 
 class Runner:
-    """One address under load. `status`: what each answer must be, as the class of it (2 or 4)."""
+    """One address under load."""
 
-    def __init__(self, name, url, key=None, post=None):
-        self.name, self.url, self.key, self.post = name, url, key, post
+    # A file for wrk -s.
+    script = None
+
+    def __init__(self, name, url, key=None):
+        self.name, self.url, self.key = name, url, key
         self.rates, self.slow, self.answers_other = [], [], 0
 
     def run(self, connections, seconds, folder):
         command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency"]
         if self.key:
             command += ["-H", f"X-API-Key: {self.key}"]
-        if self.post:
-            script = os.path.join(folder, "post.lua")
-            with open(script, "w") as out:
-                out.write(f"wrk.method = 'POST'\nwrk.body = '{self.post}'\nwrk.headers['Content-Type'] = 'application/json'\n")
-            command += ["-s", script]
+        if self.script:
+            command += ["-s", self.script]
         done = subprocess.run([*command, self.url], capture_output=True, text=True)
         rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
         if not rate:
@@ -55,15 +54,16 @@ class Refused(Runner):
 
 
 def race(title, runners, rounds, seconds, connections, folder):
-    """Runs them in turn and prints a table; the first is ours. Returns ours/theirs by name: the median over rounds."""
+    """Runs them in turn and prints a table; the first is ours. Returns ours/theirs by name, the medians over rounds: of rates, and of p99s."""
     for _ in range(rounds):
         for runner in runners:
             runner.run(connections, seconds, folder)
-    ours, ratios = runners[0], {}
+    ours, ratios, slow = runners[0], {}, {}
     print(f"\n{title} ({rounds} rounds of {seconds} s, {connections} connections; medians)")
     print(f"  {'':34}{'req/s':>9}{'p99 ms':>9}{'ours/it':>9}")
     for runner in runners:
         ratio = ratios[runner.name] = statistics.median(a / b for a, b in zip(ours.rates, runner.rates))
+        slow[runner.name] = statistics.median(a / b for a, b in zip(ours.slow, runner.slow))
         note = f"   {runner.answers_other} answers were not as they should be" if runner.answers_other else ""
         print(f"  {runner.name:34}{runner.rate:9.0f}{runner.p99:9.2f}{ratio:9.2f}{note}", flush=True)
-    return ratios
+    return ratios, slow

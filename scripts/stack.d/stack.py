@@ -1,5 +1,6 @@
 # A throw-away stack for scripts/chaos and scripts/bench: started by scripts/up in a temporary folder with ports of its own, purged at the end.
 # Also what both do with it: requests over kept connections, statements as superuser, and the steps of scripts/lib.sh.
+import contextlib
 import http.client
 import json
 import os
@@ -198,6 +199,15 @@ class Stack:
         subprocess.run(
             ["bash", "-c", script], env=self.environment, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
+
+    @contextlib.contextmanager
+    def still(self, name):
+        """A program does nothing meanwhile."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid(name), signal.SIGCONT)
 
     def url(self, name="thecloud", user="postgres"):
         return f"postgresql:///{name}?host={self.state}/run/pg&user={user}"
