@@ -6,13 +6,15 @@ import Glibc
 package final class Connection {
     private let url: String
     private var session: OpaquePointer?
-    private var prepared: [String: String] = [:]
-    /// What the server still owes an answer for, oldest first.
+    private var statements = Statements()
+    private var parameters = Parameters()
+    /// What the server still owes an answer for, oldest first, from `next` on.
     private var expected: [Expected] = []
+    private var next = 0
     private var tickets = 0
 
     private enum Expected {
-        case preparation(text: String, name: String)
+        case preparation(Statements.Statement)
         case rows(ticket: Int)
         case sync
     }
@@ -25,8 +27,9 @@ package final class Connection {
     package func close() {
         if let session { PQfinish(session) }
         session = nil
-        prepared = [:]
+        statements.forget()
         expected = []
+        next = 0
     }
 
     /// Starts a transaction: reads what the last one left behind, and opens the session anew if it is gone.
@@ -34,7 +37,7 @@ package final class Connection {
     package func begin() throws(DatabaseError) -> Transaction {
         if session != nil {
             do {
-                while !expected.isEmpty { _ = try receive() }
+                while next < expected.count { _ = try receive() }
             } catch { close() }
             if hasGoneAway { close() }
         }
@@ -66,23 +69,25 @@ package final class Connection {
 
     /// Queues one statement; nothing is sent before `flush` or `sync`.
     func queue(_ sql: SQL) throws(DatabaseError) -> Int {
-        let (text, binds) = sql.rendered
-        let name: String
-        if let known = prepared[text] ?? pendingName(of: text) {
-            name = known
+        let statement: Statements.Statement
+        if let known = statements[sql] ?? pending(sql) {
+            statement = known
         } else {
-            name = "s\(tickets)"
-            try check(PQsendPrepare(session, name, text, Int32(binds.count), nil))
-            expected.append(.preparation(text: text, name: name))
+            statement = statements.name(sql)
+            try check(PQsendPrepare(session, statement.name, sql.text, 0, nil))
+            expected.append(.preparation(statement))
         }
-        try check(binds.withParameters { PQsendQueryPrepared(session, name, Int32(binds.count), $0, $1, $2, 1) })
+        try check(
+            parameters.with(sql) { count, values, lengths, formats in
+                PQsendQueryPrepared(session, statement.name, count, values, lengths, formats, 1)
+            })
         tickets += 1
         expected.append(.rows(ticket: tickets))
         return tickets
     }
 
-    private func pendingName(of text: String) -> String? {
-        for case .preparation(text, let name) in expected { return name }
+    private func pending(_ sql: SQL) -> Statements.Statement? {
+        for case .preparation(let statement) in expected[next...] where sql.hasShape(statement.shape) { return statement }
         return nil
     }
 
@@ -117,8 +122,13 @@ package final class Connection {
     /// The next answer that the server owes; waits for it.
     func receive() throws(DatabaseError) -> Answer {
         guard let result = PQgetResult(session) else { throw lost() }
-        let next = expected.removeFirst()
-        if case .sync = next {
+        let answered = expected[next]
+        next += 1
+        if next == expected.count {
+            expected.removeAll(keepingCapacity: true)
+            next = 0
+        }
+        if case .sync = answered {
             let status = PQresultStatus(result)
             PQclear(result)
             guard status == PGRES_PIPELINE_SYNC else { throw lost() }
@@ -126,10 +136,10 @@ package final class Connection {
         }
         // Each statement's answer is followed by a null result; a sync's is not.
         if PQgetResult(session) != nil { throw lost() }
-        switch (PQresultStatus(result), next) {
-        case (PGRES_COMMAND_OK, .preparation(let text, let name)):
+        switch (PQresultStatus(result), answered) {
+        case (PGRES_COMMAND_OK, .preparation(let statement)):
             PQclear(result)
-            prepared[text] = name
+            statements.add(statement)
             return .prepared
         case (PGRES_TUPLES_OK, .rows(let ticket)), (PGRES_COMMAND_OK, .rows(let ticket)), (PGRES_EMPTY_QUERY, .rows(let ticket)):
             return .rows(ticket: ticket, Rows(result))
@@ -144,7 +154,7 @@ package final class Connection {
             guard let state = field("C") else { throw lost() }
             let refusal = DatabaseError.Refusal(state: state, message: field("M") ?? "", constraint: field("n"))
             // A plan gone stale after a migration: the next transaction prepares anew.
-            if refusal.state == "0A000" { prepared = [:] }
+            if refusal.state == "0A000" { statements.forget() }
             return .refused(refusal)
         }
     }
@@ -167,40 +177,52 @@ private func withCStrings<Result>(_ texts: [String], _ body: (UnsafePointer<Unsa
     return (copies.map { UnsafePointer($0) } + [nil]).withUnsafeBufferPointer { body($0.baseAddress!) }
 }
 
-extension [Bind] {
-    /// Calls with libpq's three parallel arrays: values, lengths, formats. Texts end in NUL, as the text format wants it.
-    fileprivate func withParameters<Result>(
-        _ body: (UnsafePointer<UnsafePointer<CChar>?>?, UnsafePointer<Int32>?, UnsafePointer<Int32>?) -> Result
+/// Room for libpq's three parallel arrays, used again and again: values, lengths, formats. Texts end in NUL, as the text format wants it.
+private struct Parameters {
+    private static let keptCapacity = 64 << 10
+
+    private var storage: [UInt8] = []
+    private var offsets: [Int] = []
+    private var values: [UnsafePointer<CChar>?] = []
+    private var lengths: [Int32] = []
+    private var formats: [Int32] = []
+
+    /// Calls with what a statement binds.
+    mutating func with<Result>(
+        _ sql: SQL, _ body: (Int32, UnsafePointer<UnsafePointer<CChar>?>?, UnsafePointer<Int32>?, UnsafePointer<Int32>?) -> Result
     ) -> Result {
-        var storage: [UInt8] = []
-        var offsets: [Int?] = []
-        var lengths: [Int32] = []
-        var formats: [Int32] = []
-        for bind in self {
+        storage.removeAll(keepingCapacity: true)
+        offsets.removeAll(keepingCapacity: true)
+        values.removeAll(keepingCapacity: true)
+        lengths.removeAll(keepingCapacity: true)
+        formats.removeAll(keepingCapacity: true)
+        for part in sql.parts {
+            guard case .bind(let bind) = part else { continue }
             switch bind {
-            case .null:
-                offsets.append(nil)
-                lengths.append(0)
-                formats.append(0)
+            case .null: add(-1, length: 0, format: 0)
             case .text(let text):
-                offsets.append(storage.count)
+                add(storage.count, length: 0, format: 0)
                 storage.append(contentsOf: text.utf8)
                 storage.append(0)
-                lengths.append(0)
-                formats.append(0)
             case .bytes(let bytes):
-                offsets.append(storage.count)
+                add(storage.count, length: bytes.count, format: 1)
                 storage.append(contentsOf: bytes)
                 storage.append(0)
-                lengths.append(Int32(bytes.count))
-                formats.append(1)
             }
         }
+        // What was large is not kept.
+        defer { if storage.capacity > Self.keptCapacity { storage = [] } }
         return storage.withUnsafeBytes { bytes in
-            let values = offsets.map { offset in
-                offset.flatMap { bytes.baseAddress?.advanced(by: $0).assumingMemoryBound(to: CChar.self) }
+            for offset in offsets {
+                values.append(offset < 0 ? nil : bytes.baseAddress?.advanced(by: offset).assumingMemoryBound(to: CChar.self))
             }
-            return body(values, lengths, formats)
+            return body(Int32(offsets.count), values, lengths, formats)
         }
+    }
+
+    private mutating func add(_ offset: Int, length: Int, format: Int32) {
+        offsets.append(offset)
+        lengths.append(Int32(length))
+        formats.append(format)
     }
 }

@@ -1,4 +1,5 @@
 // SQL as a type: `\(value)` binds `$n`, `\(fragment)` splices another SQL, and the only way to put text in unbound is `\(verbatim:)`.
+// A statement's text is put together only when it is prepared; afterwards it is known by its shape (Statements.swift).
 package import HTTP
 
 /// A parameter in text form, or bytes as they are (bytea).
@@ -14,14 +15,16 @@ package protocol Bindable {
 }
 
 package struct SQL: ExpressibleByStringInterpolation, Sendable {
-    fileprivate enum Part: Sendable {
+    enum Part: Sendable {
+        /// Text of the program, known by where it stands.
+        case literal(StaticString)
         case text(String)
         case bind(Bind)
     }
 
-    fileprivate var parts: [Part]
+    private(set) var parts: [Part]
 
-    package init(stringLiteral value: String) { parts = [.text(value)] }
+    package init(stringLiteral value: StaticString) { parts = [.literal(value)] }
 
     package init(stringInterpolation: Interpolation) { parts = stringInterpolation.parts }
 
@@ -30,7 +33,7 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
 
         package init(literalCapacity: Int, interpolationCount: Int) { parts.reserveCapacity(2 * interpolationCount + 1) }
 
-        package mutating func appendLiteral(_ literal: String) { parts.append(.text(literal)) }
+        package mutating func appendLiteral(_ literal: StaticString) { parts.append(.literal(literal)) }
 
         package mutating func appendInterpolation(_ value: some Bindable) { parts.append(.bind(value.bind)) }
 
@@ -42,33 +45,35 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
         package mutating func appendInterpolation(verbatim text: String) { parts.append(.text(text)) }
     }
 
-    /// The statement with `$1…` and what belongs there.
-    package var rendered: (text: String, binds: [Bind]) {
-        var text: [UInt8] = []
-        text.reserveCapacity(512)
-        var binds: [Bind] = []
+    /// The statement with `$1…` where values belong.
+    package var text: String {
+        var text = ""
+        var binds = 0
         for part in parts {
             switch part {
-            case .text(let piece): text.append(contentsOf: piece.utf8)
-            case .bind(let bind):
-                binds.append(bind)
-                text.append(UInt8(ascii: "$"))
-                text.append(contentsOf: String(binds.count).utf8)
+            case .literal(let piece): text += piece.description
+            case .text(let piece): text += piece
+            case .bind:
+                binds += 1
+                text += "$\(binds)"
             }
         }
-        return (String(decoding: text, as: UTF8.self), binds)
+        return text
     }
+
+    /// What belongs there.
+    package var binds: [Bind] { parts.compactMap { if case .bind(let bind) = $0 { bind } else { nil } } }
 }
 
 extension [SQL] {
     /// One fragment after the other, with text of our own making between them.
-    package func joined(separator: String) -> SQL {
-        var joined: SQL = ""
+    package func joined(separator: StaticString) -> SQL {
+        var interpolation = SQL.Interpolation(literalCapacity: 0, interpolationCount: count)
         for (index, fragment) in enumerated() {
-            if index > 0 { joined.parts.append(.text(separator)) }
-            joined.parts.append(contentsOf: fragment.parts)
+            if index > 0 { interpolation.appendLiteral(separator) }
+            interpolation.appendInterpolation(fragment)
         }
-        return joined
+        return SQL(stringInterpolation: interpolation)
     }
 }
 

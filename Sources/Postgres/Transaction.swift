@@ -11,7 +11,8 @@ struct Notice: Equatable {
 
 package final class Transaction {
     private let connection: Connection
-    private var answered: [Int: Rows] = [:]
+    /// What nobody has fetched yet; the newest, which are wanted mostly, at the end.
+    private var answered: [(number: Int, rows: Rows)] = []
     private var isOver = false
     private var notices: [Notice] = []
 
@@ -32,10 +33,12 @@ package final class Transaction {
 
     /// Sends all that is queued and waits for the rows of one statement.
     package func rows(_ ticket: Ticket) throws(DatabaseError) -> Rows {
-        if let rows = answered.removeValue(forKey: ticket.number) { return rows }
+        if let rows = fetch(ticket) { return rows }
         try connection.flush()
-        while answered[ticket.number] == nil { _ = try receive() }
-        return answered.removeValue(forKey: ticket.number)!
+        while true {
+            _ = try receive()
+            if let rows = fetch(ticket) { return rows }
+        }
     }
 
     /// One statement and its rows; one round trip.
@@ -53,7 +56,11 @@ package final class Transaction {
     package func commit(_ sql: SQL) throws(DatabaseError) -> Rows {
         let ticket = try send(sql)
         try commit()
-        return answered.removeValue(forKey: ticket.number)!
+        return fetch(ticket)!
+    }
+
+    private func fetch(_ ticket: Ticket) -> Rows? {
+        answered.lastIndex { $0.number == ticket.number }.map { answered.remove(at: $0).rows }
     }
 
     /// Makes all of it take effect. Does nothing when it already has.
@@ -90,7 +97,7 @@ package final class Transaction {
             throw error
         }
         switch answer {
-        case .rows(let ticket, let rows): answered[ticket] = rows
+        case .rows(let ticket, let rows): answered.append((ticket, rows))
         case .prepared, .skipped: break
         case .synced: return true
         case .refused(let refusal):

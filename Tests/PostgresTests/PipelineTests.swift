@@ -68,8 +68,8 @@ struct ValueTests {
         let inner: SQL = "\(2) + \(3)"
         let middle: SQL = "(\(1) * (\(inner)))"
         let outer: SQL = "select \(verbatim: "'$1'"), \(middle)::int, \("x")"
-        #expect(outer.rendered.text == "select '$1', ($1 * ($2 + $3))::int, $4")
-        #expect(outer.rendered.binds == [.text("1"), .text("2"), .text("3"), .text("x")])
+        #expect(outer.text == "select '$1', ($1 * ($2 + $3))::int, $4")
+        #expect(outer.binds == [.text("1"), .text("2"), .text("3"), .text("x")])
         var row = try connection.begin().commit("select (\(1)::int * (\(2)::int + \(3)::int))::int, \("x")::text")[0]
         #expect(row.next(Int.self) == 5 && row.next(String.self) == "x")
     }
