@@ -33,8 +33,6 @@ enum Caches {
         out.time("updated_at", &row)
     }
 
-    private static let masked = "********"
-
     private struct Draft {
         let name: String
         let memoryMB: Int
@@ -53,7 +51,7 @@ enum Caches {
         let page = try Page(context.request.query)
         let rows = try context.commit("select \(columns) from caches where \(page.window)")
         let host = context.config.publicHost
-        return .json(page.envelope(rows) { write($0, host: host, password: masked, to: &$1) })
+        return .json(page.envelope(rows) { write($0, host: host, password: JSON.mask, to: &$1) })
     }
 
     private static func create(_ context: Context) throws -> Response {
@@ -78,7 +76,7 @@ enum Caches {
             select * from made
             """, refusals: ["caches_name_taken": .alreadyExists("You have a cache of this name already")])
         let host = context.config.publicHost
-        return .created(["data": .written { write(rows[0], host: host, password: masked, to: &$0) }])
+        return .created(["data": .written { write(rows[0], host: host, password: JSON.mask, to: &$0) }])
     }
 
     private static func delete(_ context: Context) throws -> Response {

@@ -114,9 +114,6 @@ struct CronHeader: Equatable {
     let name: String
     let value: String
 
-    /// What answers show instead of a value.
-    static let mask = "********"
-
     /// What is ours to say, what belongs to one connection (RFC 9110 §7.6.1), and what would make another request of it.
     private static let reserved: Set<String> = [
         "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "proxy-authenticate",
@@ -124,7 +121,7 @@ struct CronHeader: Equatable {
     ]
 
     init?(_ member: JSON.Member) {
-        guard let value = member.value.string, value != Self.mask, (1...256).contains(member.name.utf8.count) else { return nil }
+        guard let value = member.value.string, value != JSON.mask, (1...256).contains(member.name.utf8.count) else { return nil }
         let legal = member.name.utf8.allSatisfy { (0x21...0x7E).contains($0) && !"\"(),/:;<=>?@[\\]{}".utf8.contains($0) }
         guard legal, value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else { return nil }
         let key = member.name.lowercased()

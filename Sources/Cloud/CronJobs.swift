@@ -35,7 +35,7 @@ enum CronJobs {
         out.member("timezone", timezone)
         out.text("target_url", &row)
         out.text("method", &row)
-        out.member("headers", .object(row.next([String].self).map { JSON.Member($0, .string(CronHeader.mask)) }))
+        out.masked("headers", &row)
         out.json("payload", &row)
         out.member("timeout", .int(row.next(Int.self)))
         out.member("retries", .int(row.next(Int.self)))

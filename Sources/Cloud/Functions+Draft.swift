@@ -151,6 +151,6 @@ extension Rule where Value == [UInt8] {
 
 extension Rule where Value == [String: String] {
     fileprivate static let functionEnv = Rule("\(env.requirement); ******** is no value: leave env out to keep it") { json in
-        env.parse(json).flatMap { $0.values.contains(Functions.mask) ? nil : $0 }
+        env.parse(json).flatMap { $0.values.contains(JSON.mask) ? nil : $0 }
     }
 }

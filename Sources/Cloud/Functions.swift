@@ -20,9 +20,6 @@ enum Functions {
         .get("/functions/:id/invocations/:iid", .permission(.functionRead), invocation),
     ]
 
-    /// What answers show instead of a value.
-    static let mask = "********"
-
     /// A zip file in base64, and the rest; nginx lets as much through.
     private static let codeBodyLimit = 48 << 20
 
@@ -37,7 +34,7 @@ enum Functions {
         out.text("handler", &row)
         out.member("timeout", .int(row.next(Int.self)))
         out.member("memory_mb", .int(row.next(Int.self)))
-        out.member("env", .object(row.next([String].self).map { JSON.Member($0, .string(mask)) }))
+        out.masked("env", &row)
         out.member("code_size", .int(row.next(Int.self)))
         out.text("code_sha256", &row)
         out.time("created_at", &row)

@@ -39,7 +39,7 @@ enum Instances {
         out.id("subnet_id", &row)
         out.text("private_ip", &row)
         out.texts("command", &row)
-        out.member("env", .object(row.next([String].self).map { JSON.Member($0, "********") }))
+        out.masked("env", &row)
         out.json("volumes", &row)
         out.time("created_at", &row)
         out.time("updated_at", &row)

@@ -41,7 +41,7 @@ enum ScalingGroups {
         out.member("target_port", .optional(row.next(Int?.self)))
         out.text("instance_type", &row)
         out.texts("command", &row)
-        out.member("env", .object(row.next([String].self).map { JSON.Member($0, "********") }))
+        out.masked("env", &row)
         out.text("status", &row)
         out.text("status_reason", &row)
         out.json("instances", &row)

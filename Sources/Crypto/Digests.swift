@@ -3,10 +3,13 @@
 import CCrypto
 
 package enum SHA256 {
+    /// Looked up once: every request hashes a key.
+    private nonisolated(unsafe) static let method = EVP_MD_fetch(nil, "SHA256", nil)
+
     /// The 32-byte digest (FIPS 180-4).
     package static func digest(_ message: [UInt8]) -> [UInt8] {
         var out = [UInt8](repeating: 0, count: 32)
-        let done = EVP_Digest(message, message.count, &out, nil, EVP_sha256(), nil)
+        let done = EVP_Digest(message, message.count, &out, nil, method, nil)
         precondition(done == 1, "libcrypto has no SHA-256")
         return out
     }

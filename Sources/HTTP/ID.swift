@@ -55,22 +55,37 @@ extension ID: CustomStringConvertible {
     /// 36 characters, lower case.
     package var description: String {
         String(unsafeUninitializedCapacity: Self.textLength) { buffer in
-            write(to: buffer)
+            write(to: UnsafeMutableRawPointer(buffer.baseAddress!))
             return Self.textLength
         }
     }
 
-    /// - Parameter buffer: at least 36 bytes.
-    func write(to buffer: UnsafeMutableBufferPointer<UInt8>) {
-        var position = 0
-        for nibble in 0..<32 {
-            if nibble == 8 || nibble == 12 || nibble == 16 || nibble == 20 {
-                buffer[position] = UInt8(ascii: "-")
-                position += 1
-            }
-            let digit = UInt8(truncatingIfNeeded: (nibble < 16 ? high : low) >> UInt64((15 - nibble % 16) * 4)) & 15
-            buffer[position] = digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
-            position += 1
-        }
+    /// - Parameter text: room for 36 bytes.
+    func write(to text: UnsafeMutableRawPointer) {
+        let parts = (
+            hex(UInt32(high >> 32)), hex(UInt32(truncatingIfNeeded: high)), hex(UInt32(low >> 32)), hex(UInt32(truncatingIfNeeded: low))
+        )
+        let dash = UInt8(ascii: "-")
+        text.storeBytes(of: parts.0, as: UInt64.self)
+        text.storeBytes(of: dash, toByteOffset: 8, as: UInt8.self)
+        text.storeBytes(of: UInt32(truncatingIfNeeded: parts.1), toByteOffset: 9, as: UInt32.self)
+        text.storeBytes(of: dash, toByteOffset: 13, as: UInt8.self)
+        text.storeBytes(of: UInt32(parts.1 >> 32), toByteOffset: 14, as: UInt32.self)
+        text.storeBytes(of: dash, toByteOffset: 18, as: UInt8.self)
+        text.storeBytes(of: UInt32(truncatingIfNeeded: parts.2), toByteOffset: 19, as: UInt32.self)
+        text.storeBytes(of: dash, toByteOffset: 23, as: UInt8.self)
+        text.storeBytes(of: UInt32(parts.2 >> 32), toByteOffset: 24, as: UInt32.self)
+        text.storeBytes(of: parts.3, toByteOffset: 28, as: UInt64.self)
     }
+}
+
+/// Eight hexadecimal digits, as they lie in memory: all eight are computed at once, a byte for each.
+private func hex(_ number: UInt32) -> UInt64 {
+    var digits = UInt64(number)
+    digits = (digits & 0xFFFF_0000) << 16 | digits & 0xFFFF
+    digits = (digits & 0x0000_FF00_0000_FF00) << 8 | digits & 0x0000_00FF_0000_00FF
+    digits = (digits & 0x00F0_00F0_00F0_00F0) << 4 | digits & 0x000F_000F_000F_000F
+    let letters = (digits + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+    // From "9" to "a" there are 39 letters between.
+    return (digits + 0x3030_3030_3030_3030 + letters * 39).bigEndian
 }

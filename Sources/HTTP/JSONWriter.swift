@@ -28,19 +28,17 @@ package struct JSONWriter: ~Copyable {
     }
 
     package mutating func member(_ name: StaticString, _ time: Timestamp) {
-        open(name)
-        reserve(Timestamp.textLength + 2)
+        open(name, room: Timestamp.textLength + 2)
         mark("\"")
-        time.write(to: UnsafeMutableBufferPointer(start: start + count, count: Timestamp.textLength))
+        time.write(to: UnsafeMutableRawPointer(start + count))
         count += Timestamp.textLength
         mark("\"")
     }
 
     package mutating func member(_ name: StaticString, _ id: ID) {
-        open(name)
-        reserve(ID.textLength + 2)
+        open(name, room: ID.textLength + 2)
         mark("\"")
-        id.write(to: UnsafeMutableBufferPointer(start: start + count, count: ID.textLength))
+        id.write(to: UnsafeMutableRawPointer(start + count))
         count += ID.textLength
         mark("\"")
     }
@@ -52,8 +50,20 @@ package struct JSONWriter: ~Copyable {
 
     /// UTF-8 text as it came from somewhere; `null` for `nil`.
     package mutating func member(_ name: StaticString, utf8 text: UnsafeRawBufferPointer?) {
-        open(name)
-        if let text { quote(text.assumingMemoryBound(to: UInt8.self)) } else { put("null") }
+        guard let text else { return null(name) }
+        open(name, room: text.count + 2)
+        quote(text.assumingMemoryBound(to: UInt8.self))
+    }
+
+    /// JSON text as it came from somewhere.
+    package mutating func member(_ name: StaticString, json text: UnsafeRawBufferPointer) {
+        open(name, room: text.count)
+        copy(text.assumingMemoryBound(to: UInt8.self))
+    }
+
+    package mutating func null(_ name: StaticString) {
+        open(name, room: 4)
+        put("null")
     }
 
     /// A list of so many objects, each written by the body.
@@ -102,13 +112,23 @@ package struct JSONWriter: ~Copyable {
     }
 
     private mutating func quote(_ bytes: UnsafeBufferPointer<UInt8>) {
-        // Nearly every text needs no escape: found out first, it is copied in one piece.
-        let isPlain = bytes.allSatisfy { $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
-        reserve(isPlain ? bytes.count + 2 : bytes.count * 6 + 2)
+        reserve(bytes.count + 2)
         mark("\"")
-        if isPlain { copy(bytes) } else { for byte in bytes { escape(byte) } }
+        // Nearly every text needs no escape.
+        var plain = 0
+        while plain < bytes.count, Self.isPlain(bytes[plain]) {
+            start[count + plain] = bytes[plain]
+            plain += 1
+        }
+        count += plain
+        if plain < bytes.count {
+            reserve((bytes.count - plain) * 6 + 1)
+            for byte in bytes[plain...] { escape(byte) }
+        }
         mark("\"")
     }
+
+    private static func isPlain(_ byte: UInt8) -> Bool { byte >= 0x20 && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\") }
 
     /// Room for six bytes is there.
     private mutating func escape(_ byte: UInt8) {
@@ -130,10 +150,10 @@ package struct JSONWriter: ~Copyable {
         }
     }
 
-    /// `"name":`, after a comma where it is not the first.
-    private mutating func open(_ name: StaticString) {
+    /// `"name":`, after a comma where it is not the first; and so many bytes of room behind it.
+    private mutating func open(_ name: StaticString, room: Int = 0) {
         let length = name.utf8CodeUnitCount
-        reserve(length + 4)
+        reserve(length + 4 + room)
         if count > 0, start[count - 1] != UInt8(ascii: "{") { mark(",") }
         mark("\"")
         (start + count).update(from: name.utf8Start, count: length)
@@ -182,6 +202,9 @@ package struct JSONWriter: ~Copyable {
 }
 
 extension JSON {
+    /// Stands in answers for a value that never comes back.
+    package static let mask = "********"
+
     /// An object that is text already.
     package static func written(_ members: (inout JSONWriter) -> Void) -> JSON {
         var writer = JSONWriter()

@@ -39,34 +39,40 @@ extension Timestamp: CustomStringConvertible {
     /// `2026-01-05T23:00:00.123456Z`.
     package var description: String {
         String(unsafeUninitializedCapacity: Self.textLength) { buffer in
-            write(to: buffer)
+            write(to: UnsafeMutableRawPointer(buffer.baseAddress!))
             return Self.textLength
         }
     }
 
     static let textLength = 27
 
-    /// - Parameter buffer: at least 27 bytes.
-    func write(to buffer: UnsafeMutableBufferPointer<UInt8>) {
+    /// - Parameter text: room for 27 bytes.
+    func write(to text: UnsafeMutableRawPointer) {
         let (days, time) = microseconds.quotientAndFloorRemainder(by: 86_400_000_000)
         let (year, month, day) = Self.civil(days: days)
-        var end = 0
-        func put(_ number: Int, digits: Int, then mark: Unicode.Scalar) {
-            var rest = number
-            for position in stride(from: end + digits - 1, through: end, by: -1) {
-                buffer[position] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
-                rest /= 10
-            }
-            buffer[end + digits] = UInt8(ascii: mark)
-            end += digits + 1
+        let (seconds, fraction) = (time / 1_000_000, time % 1_000_000)
+        func put(_ number: Int, at offset: Int) {
+            let digits = UInt16(truncatingIfNeeded: number / 10 | (number % 10) << 8) &+ 0x3030
+            text.storeBytes(of: digits.littleEndian, toByteOffset: offset, as: UInt16.self)
         }
-        put(year, digits: 4, then: "-")
-        put(month, digits: 2, then: "-")
-        put(day, digits: 2, then: "T")
-        put(time / 3_600_000_000, digits: 2, then: ":")
-        put(time / 60_000_000 % 60, digits: 2, then: ":")
-        put(time / 1_000_000 % 60, digits: 2, then: ".")
-        put(time % 1_000_000, digits: 6, then: "Z")
+        func mark(_ mark: Unicode.Scalar, at offset: Int) { text.storeBytes(of: UInt8(ascii: mark), toByteOffset: offset, as: UInt8.self) }
+        put(year / 100 % 100, at: 0)
+        put(year % 100, at: 2)
+        mark("-", at: 4)
+        put(month, at: 5)
+        mark("-", at: 7)
+        put(day, at: 8)
+        mark("T", at: 10)
+        put(seconds / 3600, at: 11)
+        mark(":", at: 13)
+        put(seconds / 60 % 60, at: 14)
+        mark(":", at: 16)
+        put(seconds % 60, at: 17)
+        mark(".", at: 19)
+        put(fraction / 10_000, at: 20)
+        put(fraction / 100 % 100, at: 22)
+        put(fraction % 100, at: 24)
+        mark("Z", at: 26)
     }
 
     /// The proleptic Gregorian date of a day, counted from 1970-01-01 (algorithm: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").

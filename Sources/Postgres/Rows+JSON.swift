@@ -3,25 +3,30 @@ package import HTTP
 
 extension JSONWriter {
     /// text, varchar, name; `null` for null.
-    package mutating func text(_ name: StaticString, _ row: inout Row) { row.withNextBytes { member(name, utf8: $0) } }
+    package mutating func text(_ name: StaticString, _ row: inout Row) { member(name, utf8: row.nextBytes()) }
 
     package mutating func id(_ name: StaticString, _ row: inout Row) {
-        if let id = row.next(ID?.self) { member(name, id) } else { member(name, JSON.null) }
+        if let bytes = row.nextBytes() { member(name, ID(column: bytes)) } else { null(name) }
     }
 
     package mutating func time(_ name: StaticString, _ row: inout Row) {
-        if let time = row.next(Timestamp?.self) { member(name, time) } else { member(name, JSON.null) }
+        if let bytes = row.nextBytes() { member(name, Timestamp(column: bytes)) } else { null(name) }
     }
 
     /// text[]; `null` for null.
     package mutating func texts(_ name: StaticString, _ row: inout Row) {
-        let items: [String]? = row.next()
-        member(name, items.map(JSON.strings) ?? .null)
+        if let bytes = row.nextBytes() { member(name, .strings([String](column: bytes))) } else { null(name) }
+    }
+
+    /// text[] of names, as an object that hides what they stand for.
+    package mutating func masked(_ name: StaticString, _ row: inout Row) {
+        let names: [String] = row.next()
+        member(name, .object(names.map { JSON.Member($0, .string(JSON.mask)) }))
     }
 
     /// jsonb or json, selected as `…::text`.
     package mutating func json(_ name: StaticString, _ row: inout Row) {
-        row.withNextBytes { member(name, $0.map { .text(Array($0)) } ?? .null) }
+        if let bytes = row.nextBytes() { member(name, json: bytes) } else { null(name) }
     }
 }
 
@@ -37,12 +42,5 @@ extension Page {
             out.member("data", objects: count) { write(rows[$0], &$1) }
             out.member("meta", .written { $0.member("next_cursor", next) })
         }
-    }
-}
-
-extension Row {
-    /// The next column's bytes, valid while the closure runs; `nil` for null.
-    mutating func withNextBytes(_ body: (UnsafeRawBufferPointer?) -> Void) {
-        body(nextBytes())
     }
 }
