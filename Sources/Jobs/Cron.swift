@@ -43,16 +43,7 @@ package final class Cron: Sendable {
     }
 
     private func start() -> [WorkerThread] {
-        let lanes = Job.Lane.allCases.flatMap { lane in
-            let jobs = Dictionary(uniqueKeysWithValues: Job.all.filter { $0.lane == lane }.map { ($0.kind, $0) })
-            return (0..<lane.threads).map { _ in
-                WorkerThread { [self] in
-                    guard let bench = bench() else { return }
-                    let listener = Listener(url: config.databaseURL, channel: "jobs")
-                    LaneThread(jobs: jobs, bench: bench, listener: listener, leases: leases, isStopping: isStopping).run()
-                }
-            }
-        }
+        let lanes = Job.Lane.start(url: config.databaseURL, leases: leases, isStopping: isStopping) { [self] in bench() }
         let watch = WorkerThread { [self] in
             if let bench = bench() { EngineWatch(bench: bench, isStopping: isStopping).follow() }
         }
@@ -91,15 +82,7 @@ package final class Cron: Sendable {
         let dispatcher = WorkerThread { [self] in
             if let bench = bench() { CronDispatcher(bench: bench, bell: sending).run(isStopping: isStopping) }
         }
-        let listener = WorkerThread { [self] in
-            let listener = Listener(url: config.databaseURL, channel: "cron")
-            while !stopping.load(ordering: .relaxed) {
-                if listener.wait(milliseconds: 1000) == [] { continue }
-                scheduling.ring()
-                sending.ring()
-            }
-        }
-        return [scheduler, dispatcher, listener]
+        return [scheduler, dispatcher, Bell.ringing([scheduling, sending], on: "cron", url: config.databaseURL, isStopping: isStopping)]
     }
 
     /// Goes on until the last job at hand is finished.

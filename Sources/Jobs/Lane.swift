@@ -4,11 +4,37 @@ import API
 import Glibc
 import HTTP
 import Postgres
+import System
+
+extension Job.Lane {
+    /// The threads of all lanes, and one that listens for wishes. A wish wakes one thread of each lane, not all: each look costs a query.
+    /// - Parameter bench: is called on each thread that works; without one the thread ends.
+    static func start(
+        url: String, leases: Leases, isStopping: @escaping @Sendable () -> Bool, bench: @escaping @Sendable () -> Workbench?
+    ) -> [WorkerThread] {
+        var bells: [Bell] = []
+        var threads: [WorkerThread] = []
+        for lane in allCases {
+            let jobs = Dictionary(uniqueKeysWithValues: Job.all.filter { $0.lane == lane }.map { ($0.kind, $0) })
+            let bell = Bell()
+            bells.append(bell)
+            for _ in 0..<lane.threads {
+                threads.append(
+                    WorkerThread {
+                        guard let bench = bench() else { return }
+                        LaneThread(jobs: jobs, bench: bench, bell: bell, leases: leases, isStopping: isStopping).run()
+                    })
+            }
+        }
+        return threads + [Bell.ringing(bells, on: "jobs", url: url, isStopping: isStopping)]
+    }
+}
 
 struct LaneThread {
     let jobs: [String: Job]
     let bench: Workbench
-    let listener: Listener
+    /// The lane's.
+    let bell: Bell
     let leases: Leases
     let isStopping: @Sendable () -> Bool
 
@@ -34,8 +60,12 @@ struct LaneThread {
     func run() {
         while !isStopping() {
             do {
-                while !isStopping(), let claim = try claim() { try perform(claim) }
-                listener.wait(milliseconds: 1000)
+                while !isStopping(), let claim = try claim() {
+                    // Where there was one job there may be another, for another thread.
+                    bell.ring()
+                    try perform(claim)
+                }
+                bell.wait(milliseconds: 1000)
             } catch {
                 Event.trouble("background work pauses: \(error)").log()
                 _ = poll(nil, 0, 500)

@@ -23,7 +23,7 @@ struct DeliveryLaneTests {
 
     /// Runs the lane until something holds.
     private func work(until isDone: () throws -> Bool) throws {
-        let isOver = Latch()
+        let (isOver, bell) = (Latch(), Bell())
         let config = try TestCloud.config(["THECLOUD_EGRESS_ALLOW": "127.0.0.0/8"], url: cloud.database.cron)
         let threads = (0..<Job.Lane.delivery.threads).map { _ in
             WorkerThread {
@@ -32,8 +32,8 @@ struct DeliveryLaneTests {
                     config: config, connection: Connection(url: config.databaseURL), engine: engine,
                     names: EngineNames(stack: ID(at: .now())))
                 LaneThread(
-                    jobs: [WebhookDelivery.job.kind: WebhookDelivery.job], bench: bench,
-                    listener: Listener(url: config.databaseURL, channel: "jobs"), leases: Leases(), isStopping: { isOver.isSet }
+                    jobs: [WebhookDelivery.job.kind: WebhookDelivery.job], bench: bench, bell: bell, leases: Leases(),
+                    isStopping: { isOver.isSet }
                 ).run()
             }
         }

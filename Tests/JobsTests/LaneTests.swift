@@ -38,12 +38,12 @@ struct LaneTests {
             record.add(subject)
             return try run(workbench, subject)
         }
+        let bell = Bell()
         let workers = (0..<threads).map { _ in
             WorkerThread { [bench, kind] in
                 guard let workbench = try? bench.workbench() else { return }
-                let listener = Listener(url: bench.config.databaseURL, channel: kind.replacing("-", with: "_"))
                 LaneThread(
-                    jobs: [kind: job], bench: workbench, listener: listener, leases: Leases(),
+                    jobs: [kind: job], bench: workbench, bell: bell, leases: Leases(),
                     isStopping: { record.isOver.load(ordering: .relaxed) }
                 )
                 .run()

@@ -61,17 +61,7 @@ final class Rig: Sendable {
     private init() throws {
         bench = try Bench("jobs")
         let stopping: @Sendable () -> Bool = { [self] in isStopping.load(ordering: .relaxed) }
-        let leases = Leases()
-        for lane in Job.Lane.allCases {
-            let jobs = Dictionary(uniqueKeysWithValues: Job.all.filter { $0.lane == lane }.map { ($0.kind, $0) })
-            for _ in 0..<lane.threads {
-                _ = WorkerThread { [bench] in
-                    guard let workbench = try? bench.workbench() else { return }
-                    let listener = Listener(url: bench.config.databaseURL, channel: "jobs")
-                    LaneThread(jobs: jobs, bench: workbench, listener: listener, leases: leases, isStopping: stopping).run()
-                }
-            }
-        }
+        _ = Job.Lane.start(url: bench.config.databaseURL, leases: Leases(), isStopping: stopping) { [bench] in try? bench.workbench() }
         _ = WorkerThread { [bench] in
             if let workbench = try? bench.workbench() { EngineWatch(bench: workbench, isStopping: stopping).follow() }
         }
