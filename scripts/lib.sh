@@ -296,9 +296,10 @@ start_postgres() {
     cat >"$data/thecloud.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$STATE/run/pg'
-max_connections = 200
+max_connections = 400
 shared_buffers = 256MB
 wal_compression = on
+autovacuum_naptime = 5s
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'

@@ -192,7 +192,7 @@ package struct Config: Sendable {
         pools = [
             PoolSize(
                 pool: .api, children: settings.number("THECLOUD_API_CHILDREN", default: max(2, cores), 1...64),
-                threads: settings.number("THECLOUD_API_THREADS", default: 4, 1...256)),
+                threads: settings.number("THECLOUD_API_THREADS", default: 8, 1...256)),
             PoolSize(
                 pool: .auth, children: 1,
                 threads: settings.number("THECLOUD_AUTH_THREADS", default: cores, 1...256)),

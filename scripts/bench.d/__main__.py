@@ -71,7 +71,7 @@ class Bench:
 def main():
     chosen = options()
     end_orderly()
-    with Stack("bench", THECLOUD_API_THREADS="8", THECLOUD_QUOTA_INSTANCES="1000000", THECLOUD_QUOTA_MEMORY_MB="1000000000") as stack:
+    with Stack("bench", THECLOUD_QUOTA_INSTANCES="1000000", THECLOUD_QUOTA_MEMORY_MB="1000000000") as stack:
         bench = Bench(stack, chosen)
         with Peers(stack, chosen.peers, bench.queue) as bench.peers:
             for needed in ("c", "same", "empty"):
