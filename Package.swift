@@ -86,7 +86,7 @@ let package = Package(
         tests("JobsTests", on: ["HTTP", "Postgres", "Crypto", "System", "Docker", "Outbound", "Sandboxes", "API", "Jobs", "TestSupport"]),
         tests("CryptoTests", on: ["Crypto"]),
         .executableTarget(name: "PoolFixture", dependencies: ["FastCGI", "HTTP"], path: "Tests/PoolFixture", swiftSettings: house),
-        tests("FastCGITests", on: ["FastCGI", "PoolFixture"]),
+        tests("FastCGITests", on: ["FastCGI", "System", "PoolFixture"]),
         tests("OutboundTests", on: ["HTTP", "Outbound", "TestSupport"]),
         tests("ScalingTests", on: ["HTTP", "Scaling"]),
         tests("BalancingTests", on: ["HTTP", "Outbound", "Docker", "Balancing", "System", "TestSupport"]),

@@ -16,7 +16,7 @@ struct Visitor {
     var wholeBy: ContinuousClock.Instant?
     fileprivate var isWatched = false
 
-    fileprivate init(_ descriptor: Int32, isNew: Bool) {
+    init(_ descriptor: Int32, isNew: Bool) {
         self.descriptor = descriptor
         firstRequestBy = isNew ? .now + .milliseconds(Opening.patience) : nil
     }

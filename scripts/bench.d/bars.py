@@ -13,6 +13,7 @@ BARS = {
     "create": ("create an instance: rate / C's with the same statements", True, 1.0),
     "queue": ("send, receive, delete: rate / pgbench's, same transactions", True, 0.8),
     "queue c": ("send, receive, delete: rate / C's, same transactions", True, 1.0),
+    "queue tens": ("the same, ten at a time: rate / pgbench's", True, 0.8),
     "flood p99": ("list during a flood of logins: p99 / quiet p99", False, 3.0),
     "flood memory": ("the hashing child then: MB / (threads × hash + 40)", False, 1.0),
     "growth list": ("list at a million rows / at ten thousand: time", False, 1.2),

@@ -9,32 +9,38 @@ import sys
 from stack import must
 
 BACKLOG = 5000
+BATCH = 10
 
-# A receipt handle is used for the next DELETE; else what was sent is received; else something is sent.
+# What was received is deleted next; else what was sent is received; else something is sent. NUMBER messages at a time.
 SCRIPT = """
-local handles, sent, bad = {}, 0, 0
+local received, sent = {}, 0
 local headers = {["X-API-Key"] = "KEY", ["Content-Type"] = "application/json"}
+local message = '{"body":"payload-data"}'
+local batch = '{"messages":[' .. string.rep(message .. ",", NUMBER - 1) .. message .. "]}"
 function request()
-    local handle = table.remove(handles)
-    if handle then return wrk.format("DELETE", "PATH/" .. handle, headers) end
+    local handles = table.remove(received)
+    if handles and NUMBER == 1 then return wrk.format("DELETE", "PATH/" .. handles[1], headers) end
+    if handles then return wrk.format("POST", "PATH/delete", headers, '{"receipt_handles":["' .. table.concat(handles, '","') .. '"]}') end
     if sent > 0 then
         sent = sent - 1
-        return wrk.format("GET", "PATH?count=1", headers)
+        return wrk.format("GET", "PATH?count=NUMBER", headers)
     end
     sent = sent + 1
-    return wrk.format("POST", "PATH", headers, '{"body":"payload-data"}')
+    return wrk.format("POST", "PATH", headers, NUMBER == 1 and message or batch)
 end
 function response(status, _, body)
-    local handle = status == 200 and string.match(body, '"receipt_handle":"([^"]+)"')
-    if handle then table.insert(handles, handle) end
+    if status ~= 200 or not string.find(body, '"receive_count"', 1, true) then return end
+    local handles = {}
+    for handle in string.gmatch(body, '"receipt_handle":"([^"]+)"') do table.insert(handles, handle) end
+    table.insert(received, handles)
 end
 """
 
 
-def through_nginx(bench, url, path):
+def through_nginx(bench, url, path, number=1):
     script = f"{bench.stack.folder}/queue.lua"
     with open(script, "w") as out:
-        out.write(SCRIPT.replace("KEY", bench.account.key, 1).replace("PATH", path))
+        out.write(SCRIPT.replace("KEY", bench.account.key, 1).replace("PATH", path).replace("NUMBER", str(number)))
     done = subprocess.run(
         ["wrk", "-t", "1", "-c", str(bench.chosen.connections), "-d", f"{bench.chosen.seconds}s", "-s", script, url], capture_output=True, text=True)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
@@ -42,10 +48,10 @@ def through_nginx(bench, url, path):
         sys.exit(f"error: wrk says nothing: {done.stdout}{done.stderr}")
     if other := re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout):
         print(f"  {other[1]} answers were not as they should be")
-    return float(rate[1]) / 3
+    return float(rate[1]) / 3 * number
 
 
-def pgbench(bench):
+def pgbench(bench, number=1):
     stack, queue = bench.stack, bench.queue
     digest = stack.value(f"select encode(key_hash, 'hex') from api_keys where owner_id = '{bench.account.id}' order by id desc limit 1")
 
@@ -55,33 +61,50 @@ def pgbench(bench):
             f"authenticate('\\x{digest}'::bytea, 'queue' || chr(58) || '{permission}', '{{owner,admin,developer,user}}'::text[], "
             "'{owner,admin}'::text[], '127.0.0.1'::inet)")
 
+    if number == 1:
+        send = f"""
+            with q as materialized (select id, delay, awaited_until from queues where id = '{queue}'), stored as (
+                insert into queue_messages (id, queue_id, visible_at, attributes, body)
+                select new_id(), id, now() + coalesce(null::int, delay) * interval '1 second', coalesce(null, '{{}}'), 'payload-data'
+                from q returning id, sent_at)
+            select s.id, s.sent_at, false, q.awaited_until > now() from stored s cross join q;"""
+        columns = "r.id as messages, r.receipt as receipts, r.body, r.attributes, r.receive_count, r.sent_at, r.first_received_at, r.visible_until"
+        delete = f"""
+            with gone as (
+                delete from queue_messages where id = :messages::uuid and (queue_id = '{queue}') is true and receipt = :receipts::uuid returning id)
+            select exists (select from gone), exists (select from queue_messages where id = :messages::uuid and (queue_id = '{queue}') is true);"""
+    else:
+        send = f"""
+            select id, sent_at, is_deduplicated, is_awaited from send_messages(
+                '{queue}', array(select new_id() from generate_series(1, {number})), array_fill('payload-data'::text, array[{number}]),
+                array_fill(null::int, array[{number}]), array_fill(null::text, array[{number}]), array_fill('{{}}'::text, array[{number}]));"""
+        columns = "array_agg(r.id) as messages, array_agg(r.receipt) as receipts, array_agg((r.body, r.attributes, r.receive_count, r.sent_at, r.visible_until)::text)"
+        delete = f"""
+            with gone as (
+                delete from queue_messages where id = any (:messages::uuid[])
+                and (queue_id = '{queue}') is true and receipt = any (:receipts::uuid[]) returning id, receipt)
+            select exists (select from queues where id = '{queue}'), array(select id || '.' || receipt from gone);"""
     script = f"{stack.folder}/queue.pgbench"
     with open(script, "w") as out:
         out.write(
             f"""\\startpipeline
-select * from {authenticate("send")};
-with q as materialized (select id, delay, awaited_until from queues where id = '{queue}'), stored as (
-    insert into queue_messages (id, queue_id, visible_at, attributes, body)
-    select new_id(), id, now() + coalesce(null::int, delay) * interval '1 second', coalesce(null, '{{}}'), 'payload-data' from q returning id, sent_at)
-select s.id, s.sent_at, false, q.awaited_until > now() from stored s cross join q;
+select * from {authenticate("send")};{send}
 \\endpipeline
-select r.id as message, r.receipt as receipt, r.body, r.attributes, r.receive_count, r.sent_at, r.first_received_at, r.visible_until
-from (select {authenticate("receive")} offset 0) a cross join lateral receive_messages('{queue}'::uuid, 1, false) r \\gset
+select {columns}
+from (select {authenticate("receive")} offset 0) a cross join lateral receive_messages('{queue}'::uuid, {number}, false) r \\gset
 \\startpipeline
-select * from {authenticate("receive")};
-with gone as (
-    delete from queue_messages where id = :message::uuid and (queue_id = '{queue}') is true and receipt = :receipt::uuid returning id)
-select exists (select from gone), exists (select from queue_messages where id = :message::uuid and (queue_id = '{queue}') is true);
+select * from {authenticate("receive")};{delete}
 \\endpipeline
 """)
     version = open(f"{stack.state}/postgres/PG_VERSION").read().strip()
     done = subprocess.run(
         [f"/usr/lib/postgresql/{version}/bin/pgbench", "-n", "-M", "prepared", "-c", str(bench.chosen.connections), "-j", "2", "-T",
-         str(bench.chosen.seconds), "-f", script, stack.url()], env={**os.environ, "PGOPTIONS": "-c role=thecloud_api -c plan_cache_mode=force_generic_plan"}, capture_output=True, text=True)
+         str(bench.chosen.seconds), "-f", script, stack.url()],
+        env={**os.environ, "PGOPTIONS": "-c role=thecloud_api -c plan_cache_mode=force_generic_plan"}, capture_output=True, text=True)
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
     if not rate or "aborted" in done.stderr:
         sys.exit(f"error: pgbench: {done.stderr.strip()[:500]}")
-    return float(rate[1])
+    return float(rate[1]) * number
 
 
 def make(stack, account):
@@ -96,16 +119,26 @@ def make(stack, account):
 
 
 def measure(bench):
-    rivals = {
-        "ours": lambda: through_nginx(bench, bench.url, f"/queues/{bench.queue}/messages"),
-        "C": lambda: through_nginx(bench, bench.peers.url("same"), "/same/messages"), "pgbench": lambda: pgbench(bench)}
+    path = f"/queues/{bench.queue}/messages"
+    compare(
+        bench, "one by one", {
+            "ours": lambda: through_nginx(bench, bench.url, path),
+            "queue c": lambda: through_nginx(bench, bench.peers.url("same"), "/same/messages"), "queue": lambda: pgbench(bench)})
+    compare(
+        bench, "in tens", {"ours": lambda: through_nginx(bench, bench.url, path, BATCH), "queue tens": lambda: pgbench(bench, BATCH)})
+
+
+def compare(bench, how, rivals):
+    """`rivals`: names of bars; ours comes first."""
     rates = {name: [] for name in rivals}
     for _ in range(bench.chosen.rounds):
         for name, run in rivals.items():
             rates[name].append(run())
-    print(f"\nsend, receive, delete ({bench.chosen.rounds} rounds of {bench.chosen.seconds} s, {bench.chosen.connections} connections; medians)")
+    print(
+        f"\nsend, receive, delete {how} ({bench.chosen.rounds} rounds of {bench.chosen.seconds} s, {bench.chosen.connections} connections; medians)")
     for name, found in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rates["ours"], found))
-        print(f"  {name:34}{statistics.median(found):9.0f} messages/s {ratio:8.2f}", flush=True)
+        kind = {"queue c": "C, the same transactions", "ours": "ours"}.get(name, "pgbench, the same transactions")
+        print(f"  {kind:34}{statistics.median(found):9.0f} messages/s {ratio:8.2f}", flush=True)
         if name != "ours":
-            bench.findings.add("queue" if name == "pgbench" else "queue c", ratio)
+            bench.findings.add(name, ratio)
