@@ -59,7 +59,7 @@ class Times:
             "list": ours(bench), "get": Runner("get", f"{bench.url}/instances/{one}", bench.account.key),
             "create": bench.creates.runner("create", f"{bench.url}/instances", "/instances"),
             "receive": Runner("receive", f"{bench.url}/queues/{bench.queue}/messages?count=1", bench.account.key)}
-        with bench.stack.still("cron"):
+        with bench.stack.without("cron"):
             for _ in range(2 * bench.chosen.rounds + 1):
                 for runner in self.kinds.values():
                     for racer in (self.clock, runner):

@@ -29,7 +29,7 @@ def ask(bench, count):
 
 def measure(bench):
     print(f"\n==> the memory of children after {FIRST} requests and {FURTHER} more", flush=True)
-    with bench.stack.still("cron"):
+    with bench.stack.without("cron"):
         ask(bench, FIRST)
         children = bench.stack.children("api")
         before = max(map(resident_mb, children))

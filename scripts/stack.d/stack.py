@@ -201,13 +201,13 @@ class Stack:
             stderr=subprocess.DEVNULL)
 
     @contextlib.contextmanager
-    def still(self, name):
-        """A program does nothing meanwhile."""
-        os.kill(self.pid(name), signal.SIGSTOP)
+    def without(self, name):
+        """A program does not run meanwhile. (One that is only stopped may keep a transaction open.)"""
+        self.lib(f"stop_program {name} TERM 60")
         try:
             yield
         finally:
-            os.kill(self.pid(name), signal.SIGCONT)
+            self.start(name)
 
     def url(self, name="thecloud", user="postgres"):
         return f"postgresql:///{name}?host={self.state}/run/pg&user={user}"
