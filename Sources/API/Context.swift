@@ -108,7 +108,8 @@ package final class Context {
 
     /// curl's default for `-d` is form data; a JSON route does not guess.
     private var mediaType: String? {
-        request.headers["content-type"]?.split(separator: ";").first.map { $0.filter { !$0.isWhitespace }.lowercased() }
+        guard let text = request.headers["content-type"], text != "application/json" else { return request.headers["content-type"] }
+        return text.split(separator: ";").first.map { $0.filter { !$0.isWhitespace }.lowercased() }
     }
 }
 

@@ -24,7 +24,7 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
         for entry in entries {
             var node = root
             var names: [String] = []
-            for segment in Self.segments(entry.path) {
+            for segment in entry.path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
                 if segment.hasPrefix(":") {
                     names.append(String(segment.dropFirst()))
                     let next = node.parameter ?? Node()
@@ -44,24 +44,24 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
 
     package func match(_ method: Method, _ path: String) -> Match {
         var values: [String] = []
-        guard let node = literals[path] ?? Self.find(Self.segments(path)[...], from: root, values: &values) else { return .notFound }
+        guard let node = literals[path] ?? Self.find(path.utf8.dropFirst(), from: root, values: &values) else { return .notFound }
         let wanted = method == .head && node.endpoints[.head] == nil ? .get : method
         guard let (endpoint, names) = node.endpoints[wanted] else { return .methodNotAllowed(node.endpoints.keys.sorted()) }
         return .found(endpoint, names.isEmpty ? [:] : Dictionary(uniqueKeysWithValues: zip(names, values)))
     }
 
-    private static func find(_ segments: ArraySlice<Substring>, from node: Node, values: inout [String]) -> Node? {
-        guard let segment = segments.first else { return node.endpoints.isEmpty ? nil : node }
-        if let next = node.literals[String(segment)], let found = find(segments.dropFirst(), from: next, values: &values) { return found }
+    /// - Parameter rest: of the path, behind the slash that `node` ends with; `nil` behind its end.
+    private static func find(_ rest: Substring.UTF8View?, from node: Node, values: inout [String]) -> Node? {
+        guard let rest else { return node.endpoints.isEmpty ? nil : node }
+        let end = rest.firstIndex(of: UInt8(ascii: "/"))
+        let segment = String(Substring(rest[..<(end ?? rest.endIndex)]))
+        let further = end.map { rest[rest.index(after: $0)...] }
+        if !node.literals.isEmpty, let next = node.literals[segment], let found = find(further, from: next, values: &values) { return found }
         guard let next = node.parameter, !segment.isEmpty else { return nil }
-        values.append(String(segment))
-        if let found = find(segments.dropFirst(), from: next, values: &values) { return found }
+        values.append(segment)
+        if let found = find(further, from: next, values: &values) { return found }
         values.removeLast()
         return nil
-    }
-
-    private static func segments(_ path: String) -> [Substring] {
-        path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
     }
 }
 
