@@ -35,6 +35,12 @@ struct Handover {
     /// - Returns: whether another child will have it; the caller closes its own copy.
     static func give(_ connection: Int32) -> Bool { cloud_send_descriptor(Inherited.give, connection) == 0 }
 
+    /// Whether something was given that nobody has taken yet.
+    static var isPending: Bool {
+        var polled = pollfd(fd: Inherited.take, events: Int16(POLLIN), revents: 0)
+        return poll(&polled, 1, 0) > 0
+    }
+
     enum Taken {
         case connection(Int32)
         /// A sibling was faster, or this process has no descriptor left.

@@ -43,6 +43,9 @@ final class Reception: Sendable {
     private let handOverUntil = Mutex(ContinuousClock.now)
     private let passedAt = Mutex(ContinuousClock.now)
     private let waiting = Atomic(0)
+    /// Whether somebody may wait behind the last newcomer, and whose turn it is.
+    private let isCrowded = Atomic(false)
+    private let turn = Atomic(0)
 
     /// A busy child passes a connection on only so often, because passing costs more than it brings when all are busy.
     private static let passingPause = Duration.milliseconds(10)
@@ -69,6 +72,7 @@ final class Reception: Sendable {
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 2) { events in
             while true {
                 let isDraining = phase.load(ordering: .sequentiallyConsistent) != .open
+                if !isDraining, isNewcomersTurn, let visitor = accept() { return visitor }
                 waiting.add(1, ordering: .relaxed)
                 // Beside the bell, which rings for ever, there may be one that is ready.
                 let count = epoll_wait(epoll, events.baseAddress, isDraining ? 2 : 1, isDraining ? 0 : -1)
@@ -117,6 +121,7 @@ final class Reception: Sendable {
         // Read first: behind the shutting nobody comes, so who is not there then never will be.
         let isShut = isListenerShut
         let descriptor = accept4(Inherited.listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
+        isCrowded.store(descriptor >= 0, ordering: .relaxed)
         if descriptor >= 0 { return admit(descriptor, isNew: true) }
         switch errno {
         case EAGAIN, EINVAL: if isShut { control(EPOLL_CTL_DEL, Inherited.listener) }
@@ -126,6 +131,12 @@ final class Reception: Sendable {
         default: break
         }
         return nil
+    }
+
+    /// The listener comes up once for each turn of all connections that are ready: with one newcomer a turn, those who come together would wait
+    /// for half a second beside a hundred kept ones. So while there are any, every second turn is theirs.
+    private var isNewcomersTurn: Bool {
+        isCrowded.load(ordering: .relaxed) && turn.add(1, ordering: .relaxed).newValue.isMultiple(of: 2)
     }
 
     private func takeOver() -> Visitor? {
@@ -176,7 +187,8 @@ final class Reception: Sendable {
             passedAt = now
             return true
         }
-        guard isDue else { return false }
+        // Where nobody has taken the last one yet, all are busy, and this one would wait behind it.
+        guard isDue, !Handover.isPending else { return false }
         unwatch(&visitor)
         guard Handover.give(visitor.descriptor) else { return false }
         show(out: visitor)
