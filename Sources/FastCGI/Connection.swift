@@ -51,7 +51,7 @@ struct Connection: ~Copyable {
     /// Serves one request of the connection if it is there; survives whatever the peer does.
     /// - Parameters:
     ///   - waits: for an opening that has not arrived.
-    ///   - mayStay: asked behind the answer, whether a connection that the peer wants to keep may be kept.
+    ///   - mayStay: asked before the end of the answer, whether a connection that the peer wants to keep may be kept.
     mutating func serve(_ connection: Int32, waits: Bool, mayStay: () -> Bool, _ handler: (Request) -> Response) -> Outcome {
         switch waits ? Opening.await(on: connection, scratch: scratch) : Opening.look(at: connection, scratch: scratch) {
         case .complete: break
@@ -76,12 +76,14 @@ struct Connection: ~Copyable {
         let input = answer(Parameters(parameters), handler)
         // The empty record that ends the input must not stand before the next request.
         let isAtEnd = isToBeKept && input == .taken && FCGX_GetChar(request.pointee.in) < 0
+        // Decided before the peer has its answer: whoever comes when that has arrived finds the place taken.
+        let stays = isAtEnd && mayStay()
         request.pointee.keepConnection = 1
         FCGX_Finish_r(request)
         // libfcgi has closed it after an error.
         guard request.pointee.ipcFd >= 0 else { return .closed }
         request.pointee.ipcFd = -1
-        if isAtEnd, mayStay() { return .kept }
+        if stays { return .kept }
         // Closing over unread bytes, be it only the empty record that ends the input, would reset the connection under the answer.
         if input == .left { discardRest(of: connection) } else { recv(connection, scratch.baseAddress, scratch.count, Int32(MSG_DONTWAIT)) }
         close(connection)

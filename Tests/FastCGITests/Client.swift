@@ -108,6 +108,12 @@ struct Client: ~Copyable {
         ask(["REQUEST_METHOD": "GET", "DOCUMENT_URI": path, "QUERY_STRING": query])
     }
 
+    /// Whether there is something to read.
+    var hasAnswer: Bool {
+        var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&polled, 1, 0) > 0
+    }
+
     /// Waits until the peer has closed; false when it says something instead.
     func closes() -> Bool {
         var byte: UInt8 = 0

@@ -47,6 +47,23 @@ import Testing
         #expect(held.get("/pid").status == 200)
     }
 
+    @Test func newcomersHaveTheirTurnBesideManyKeptOnes() throws {
+        let rig = try Rig(threads: 1)
+        defer { rig.end() }
+        let kept = try Clients(rig.socket, count: 60)
+        #expect(kept.askAll() == 60)
+        let file = rig.hold()
+        let held = try Client(rig.socket)
+        held.send(Records.request(["REQUEST_METHOD": "GET", "DOCUMENT_URI": "/held", "QUERY_STRING": "file=\(file)"], keeps: true))
+        let newcomers = try Clients(rig.socket, count: 40)
+        newcomers.sendAll()
+        kept.sendAll()
+        unlink(file)
+        #expect(kept.receiveAll() == 60)
+        #expect(newcomers.answered == 40)
+        #expect(newcomers.receiveAll() == 40)
+    }
+
     @Test func dribblingPeersPinNoThread() throws {
         let rig = try Rig(threads: 1)
         defer { rig.end() }
@@ -151,6 +168,17 @@ final class Clients {
 
     /// - Returns: how many were answered.
     func askAll() -> Int { boxes.filter { $0.client.get("/pid").status == 200 }.count }
+
+    /// Asks, and leaves the answers for later.
+    func sendAll() {
+        for box in boxes { box.client.send(Records.request(["REQUEST_METHOD": "GET", "DOCUMENT_URI": "/pid"], keeps: true)) }
+    }
+
+    /// - Returns: how many were answered.
+    func receiveAll() -> Int { boxes.filter { $0.client.receiveOne().status == 200 }.count }
+
+    /// How many have an answer waiting.
+    var answered: Int { boxes.filter { $0.client.hasAnswer }.count }
 
     /// Who answers each.
     func pids() -> [pid_t] { boxes.map { $0.client.get("/pid").pid } }
