@@ -56,8 +56,9 @@ import Testing
         let held = try Client(rig.socket)
         held.send(Records.request(["REQUEST_METHOD": "GET", "DOCUMENT_URI": "/held", "QUERY_STRING": "file=\(file)"], keeps: true))
         let newcomers = try Clients(rig.socket, count: 40)
-        newcomers.sendAll()
-        kept.sendAll()
+        newcomers.sendAll("/pid")
+        // More than a socket holds, so the thread goes on only as fast as we read.
+        kept.sendAll("/big", query: "n=1000000")
         unlink(file)
         #expect(kept.receiveAll() == 60)
         #expect(newcomers.answered == 40)
@@ -170,8 +171,9 @@ final class Clients {
     func askAll() -> Int { boxes.filter { $0.client.get("/pid").status == 200 }.count }
 
     /// Asks, and leaves the answers for later.
-    func sendAll() {
-        for box in boxes { box.client.send(Records.request(["REQUEST_METHOD": "GET", "DOCUMENT_URI": "/pid"], keeps: true)) }
+    func sendAll(_ path: String, query: String = "") {
+        let request = Records.request(["REQUEST_METHOD": "GET", "DOCUMENT_URI": path, "QUERY_STRING": query], keeps: true)
+        for box in boxes { box.client.send(request) }
     }
 
     /// - Returns: how many were answered.
