@@ -9,7 +9,6 @@ import sys
 from stack import must
 
 BACKLOG = 5000
-BATCH = 10
 
 # What was received is deleted next; else what was sent is received; else something is sent. NUMBER messages at a time.
 SCRIPT = """
@@ -37,12 +36,12 @@ end
 """
 
 
-def through_nginx(bench, url, path, number=1):
+def through_nginx(bench, clients, url, path, number=1):
     script = f"{bench.stack.folder}/queue.lua"
     with open(script, "w") as out:
         out.write(SCRIPT.replace("KEY", bench.account.key, 1).replace("PATH", path).replace("NUMBER", str(number)))
     done = subprocess.run(
-        ["wrk", "-t", "1", "-c", str(bench.chosen.connections), "-d", f"{bench.chosen.seconds}s", "-s", script, url], capture_output=True, text=True)
+        ["wrk", "-t", "1", "-c", str(clients), "-d", f"{bench.chosen.seconds}s", "-s", script, url], capture_output=True, text=True)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     if not rate:
         sys.exit(f"error: wrk says nothing: {done.stdout}{done.stderr}")
@@ -51,7 +50,7 @@ def through_nginx(bench, url, path, number=1):
     return float(rate[1]) / 3 * number
 
 
-def pgbench(bench, number=1):
+def pgbench(bench, clients, number=1):
     stack, queue = bench.stack, bench.queue
     digest = stack.value(f"select encode(key_hash, 'hex') from api_keys where owner_id = '{bench.account.id}' order by id desc limit 1")
 
@@ -98,7 +97,7 @@ select * from {authenticate("receive")};{delete}
 """)
     version = open(f"{stack.state}/postgres/PG_VERSION").read().strip()
     done = subprocess.run(
-        [f"/usr/lib/postgresql/{version}/bin/pgbench", "-n", "-M", "prepared", "-c", str(bench.chosen.connections), "-j", "2", "-T",
+        [f"/usr/lib/postgresql/{version}/bin/pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T",
          str(bench.chosen.seconds), "-f", script, stack.url()],
         env={**os.environ, "PGOPTIONS": "-c role=thecloud_api -c plan_cache_mode=force_generic_plan"}, capture_output=True, text=True)
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
@@ -119,23 +118,23 @@ def make(stack, account):
 
 
 def measure(bench):
-    path = f"/queues/{bench.queue}/messages"
+    ours = f"/queues/{bench.queue}/messages"
     compare(
-        bench, "one by one", {
-            "ours": lambda: through_nginx(bench, bench.url, path),
-            "queue c": lambda: through_nginx(bench, bench.peers.url("same"), "/same/messages"), "queue": lambda: pgbench(bench)})
+        bench, "one by one", 16, {
+            "ours": lambda: through_nginx(bench, 16, bench.url, ours),
+            "queue c": lambda: through_nginx(bench, 16, bench.peers.url("same"), "/same/messages"), "queue 16": lambda: pgbench(bench, 16)})
+    compare(bench, "one by one", 128, {"ours": lambda: through_nginx(bench, 128, bench.url, ours), "queue 128": lambda: pgbench(bench, 128)})
     compare(
-        bench, "in tens", {"ours": lambda: through_nginx(bench, bench.url, path, BATCH), "queue tens": lambda: pgbench(bench, BATCH)})
+        bench, "in tens", 64, {"ours": lambda: through_nginx(bench, 64, bench.url, ours, 10), "queue tens": lambda: pgbench(bench, 64, 10)})
 
 
-def compare(bench, how, rivals):
+def compare(bench, how, clients, rivals):
     """`rivals`: names of bars; ours comes first."""
     rates = {name: [] for name in rivals}
     for _ in range(bench.chosen.rounds):
         for name, run in rivals.items():
             rates[name].append(run())
-    print(
-        f"\nsend, receive, delete {how} ({bench.chosen.rounds} rounds of {bench.chosen.seconds} s, {bench.chosen.connections} connections; medians)")
+    print(f"\nsend, receive, delete {how} ({bench.chosen.rounds} rounds of {bench.chosen.seconds} s, {clients} clients; medians)")
     for name, found in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rates["ours"], found))
         kind = {"queue c": "C, the same transactions", "ours": "ours"}.get(name, "pgbench, the same transactions")
