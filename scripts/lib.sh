@@ -225,10 +225,10 @@ start_program() {
         exec 9>&-
         for variable in $(compgen -e); do
             case $variable in
-                THECLOUD_BIN | THECLOUD_CONFIGURATION | THECLOUD_CACHE | THECLOUD_TEST_*) export -n "$variable" ;;
+                THECLOUD_BIN | THECLOUD_CONFIGURATION | THECLOUD_CACHE | THECLOUD_TEST_*) export -n "${variable?}" ;;
                 THECLOUD_* | DOCKER_HOST | PATH | LD_LIBRARY_PATH) ;;
                 # Not unset: one of ours may have the name of what the caller exported.
-                *) export -n "$variable" ;;
+                *) export -n "${variable?}" ;;
             esac
         done
         cd "$STATE" || exit
