@@ -56,7 +56,9 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
         let end = rest.firstIndex(of: UInt8(ascii: "/"))
         let segment = String(Substring(rest[..<(end ?? rest.endIndex)]))
         let further = end.map { rest[rest.index(after: $0)...] }
-        if !node.literals.isEmpty, let next = node.literals[segment], let found = find(further, from: next, values: &values) { return found }
+        if !node.literals.isEmpty, let next = node.literals[segment], let found = find(further, from: next, values: &values) {
+            return found
+        }
         guard let next = node.parameter, !segment.isEmpty else { return nil }
         values.append(segment)
         if let found = find(further, from: next, values: &values) { return found }

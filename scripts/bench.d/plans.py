@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import time
 
 from stack import must, wait_until
 
@@ -84,7 +85,7 @@ class Access:
         return None
 
 
-def explain(stack, account, many, rows, times=200):
+def explain(stack, account, many, queue, rows, times=200):
     """Prints the plans of the requests that matter; returns how many are bad."""
     big = {row[0] for row in stack.sql(f"select relname from pg_class where relkind = 'r' and reltuples >= {BIG}")}
     api, other = stack.client(account.key), stack.client(many.key)
@@ -94,7 +95,17 @@ def explain(stack, account, many, rows, times=200):
     def key():
         return must(api.post("/auth/keys", {"name": "bench"}), 201).json["id"]
 
+    def instance():
+        return must(api.post("/instances", {"name": f"plan-{time.monotonic_ns()}", "image": "nginx:latest"}), 201)
+
+    def message():
+        must(api.post(f"/queues/{queue}/messages", {"body": "payload-data"}), 201)
+        handle = must(api.get(f"/queues/{queue}/messages?count=1"), 200).json["data"][0]["receipt_handle"]
+        return must(api.delete(f"/queues/{queue}/messages/{handle}"), 200)
+
     requests = [
+        ("POST /instances", instance, 20),
+        ("POST, GET and DELETE of a message", message, times),
         ("GET /auth/keys", lambda: must(api.get("/auth/keys"), 200), times),
         ("GET /instances", lambda: must(api.get("/instances"), 200), times),
         ("GET /instances/:id", lambda: must(api.get(f"/instances/{first}"), 200), times),
