@@ -22,7 +22,7 @@ package enum Child {
             try prepare(pool)
             let crew = Crew(pool: pool, reception: try Reception(pool: pool), log: log, makeHandler: makeHandler)
             try crew.start()
-            Haste.usual()
+            Haste.usual(in: pool)
             awaitDismissal()
             let left = crew.drain()
             log(left > 0 ? .drainExpired(pool: pool.name, threads: left) : .drained(pool: pool.name))
@@ -42,7 +42,7 @@ package enum Child {
     ) -> Never {
         do {
             try prepare(pool)
-            Haste.usual()
+            Haste.usual(in: pool)
             let drain = try start(Inherited.listener)
             reportReady()
             awaitDismissal()

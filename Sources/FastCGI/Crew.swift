@@ -66,7 +66,7 @@ final class Crew: Sendable {
     private func handler() -> (Request) -> Response {
         do {
             let handler = try makeHandler()
-            Haste.usual()
+            Haste.usual(in: pool)
             if ready.add(1, ordering: .sequentiallyConsistent).newValue == pool.threads { Child.reportReady() }
             return handler
         } catch {

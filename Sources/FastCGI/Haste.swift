@@ -12,6 +12,6 @@ enum Haste {
         _ = cloud_set_priority(whileStarting)
     }
 
-    /// For the calling thread alone.
-    static func usual() { _ = cloud_set_priority(0) }
+    /// The pool's own, for the calling thread alone.
+    static func usual(in pool: Pool) { _ = cloud_set_priority(pool.niceness) }
 }

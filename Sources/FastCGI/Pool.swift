@@ -18,12 +18,14 @@ package struct Pool: Sendable {
     package let user: String?
     /// The OS group that may connect to a unix socket besides its owner.
     package let socketGroup: String?
+    /// How much its threads stand back for others where processors are scarce: 0–19, as nice(1) takes it.
+    package let niceness: Int32
     /// Seconds that running requests get to finish once a child was told to leave; then they are cut off.
     package let drainSeconds: Int
 
     package init(
         name: String, socket: String, children: Int, threads: Int, bodyLimit: Int, user: String? = nil, socketGroup: String? = nil,
-        keptLimit: Int = 512, drainSeconds: Int = 30
+        keptLimit: Int = 512, niceness: Int32 = 0, drainSeconds: Int = 30
     ) {
         precondition(children > 0 && threads > 0 && keptLimit >= 0 && drainSeconds >= 0 && (0...Int(Int32.max)).contains(bodyLimit))
         self.name = name
@@ -34,6 +36,7 @@ package struct Pool: Sendable {
         self.bodyLimit = bodyLimit
         self.user = user
         self.socketGroup = socketGroup
+        self.niceness = niceness
         self.drainSeconds = drainSeconds
     }
 }

@@ -1,6 +1,7 @@
 # The order of things: the stack, the peers, the races run by run, a million rows, the verdict.
 import argparse
 import sys
+import time
 
 import creates
 import cron
@@ -15,7 +16,7 @@ import queues
 import swap
 from bars import Findings
 from peers import KINDS, Peers
-from stack import Account, Stack, end_orderly
+from stack import Account, Stack, end_orderly, wait_until
 
 # In this order; what fills tables comes last. Those of the second list are measured once, whatever --runs is.
 PARTS = {
@@ -67,6 +68,24 @@ class Bench:
         self.url = f"http://127.0.0.1:{stack.port}"
         self.measure = (chosen.rounds, chosen.seconds, chosen.connections, stack.folder)
 
+    def settle(self):
+        """Waits until nothing is left of what was done before: vacuums, checkpoints, hashes that nobody waits for any more."""
+        self.stack.sql("checkpoint")
+        if wait_until(lambda: idle_part(1) > 0.9, 120, pause=0) is None:
+            print("==> this machine is not quiet: what is measured now says little", flush=True)
+
+
+def idle_part(seconds):
+    """How much of the processors' time nobody used."""
+    def times():
+        numbers = [int(number) for number in open("/proc/stat").readline().split()[1:9]]
+        return numbers[3] + numbers[4], sum(numbers)
+
+    before = times()
+    time.sleep(seconds)
+    idle, total = (after - then for after, then in zip(times(), before))
+    return idle / total
+
 
 def main():
     chosen = options()
@@ -81,9 +100,11 @@ def main():
                 print(f"\n=== run {run} of {chosen.runs}", flush=True)
                 for name, measure in PARTS.items():
                     if name in chosen.only:
+                        bench.settle()
                         measure(bench)
             for name, measure in ONCE.items():
                 if name in chosen.only:
+                    bench.settle()
                     measure(bench)
         holds = bench.findings.verdict()
     sys.exit(0 if holds else 1)

@@ -39,6 +39,7 @@ def measure(bench):
             stdout=subprocess.PIPE, text=True)
         flooded.run(connections, seconds, folder)
         logins += int(re.search(r"(\d+) requests in", flood.communicate()[0])[1])
+        bench.settle()
     process = stack.children("auth")[0]
     threads = os.cpu_count()
     peak, ratio = peak_mb(process), statistics.median(b / a for a, b in zip(quiet.slow, flooded.slow))
