@@ -2,12 +2,11 @@
 # after the other. thecloud-cron does not run meanwhile, so nothing is launched; what was made is removed after each turn.
 import hashlib
 import os
-import zlib
 
 from race import Runner, race
+from stack import key_text
 
 OWNERS = 400
-LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 SCRIPT = """
 local keys = {KEYS}
@@ -20,22 +19,12 @@ end
 """
 
 
-def key(number):
-    """A key's text: the prefix, 27 letters, and the checksum in 6."""
-    text = "thecloud_" + f"bench{number}".ljust(27, "x")
-    rest, checksum = zlib.crc32(text.encode()), ""
-    for _ in range(6):
-        rest, digit = divmod(rest, 62)
-        checksum = LETTERS[digit] + checksum
-    return text + checksum
-
-
 class Creates:
     """The owners, whom the stack has then."""
 
     def __init__(self, stack):
         self.stack, self.turns = stack, 0
-        self.keys = [key(number) for number in range(OWNERS)]
+        self.keys = [key_text(letters=f"bench{number}".ljust(27, "x")) for number in range(OWNERS)]
         rows = ", ".join(f"({number}, '\\x{hashlib.sha256(text.encode()).hexdigest()}'::bytea)" for number, text in enumerate(self.keys))
         stack.sql(
             f"""

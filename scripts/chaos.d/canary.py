@@ -7,26 +7,12 @@ import os
 import re
 import secrets
 import socket
-import string
 import subprocess
 import tempfile
 import threading
 import urllib.parse
-import zlib
 
-from stack import must, wait_until
-
-LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-
-
-def key_text(prefix="thecloud_"):
-    """What a real key looks like, its checksum included."""
-    text = prefix + "".join(secrets.choice(LETTERS) for _ in range(27))
-    rest, check = zlib.crc32(text.encode()), ""
-    for _ in range(6):
-        rest, digit = divmod(rest, 62)
-        check = LETTERS[digit] + check
-    return text + check
+from stack import key_text, must, wait_until
 
 
 class Aviary:

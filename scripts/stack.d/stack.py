@@ -4,12 +4,15 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -42,6 +45,19 @@ def free_port():
 
 
 free_port.given = set()
+
+
+LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+def key_text(prefix="thecloud_", letters=None):
+    """What a real key looks like, its checksum included; random, or with 27 given letters."""
+    text = prefix + (letters or "".join(secrets.choice(LETTERS) for _ in range(27)))
+    rest, check = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        rest, digit = divmod(rest, 62)
+        check = LETTERS[digit] + check
+    return text + check
 
 
 class Answer:

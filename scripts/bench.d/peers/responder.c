@@ -1,8 +1,7 @@
 // The floor: the same work by hand, with libfcgi and libpq, in two plain round trips. responder SOCKET THREADS; the database is in $PEER_DATABASE.
-// GET: the caller by the hash of X-API-Key, then the caller's newest instances. POST: the caller, then a new key and its line in the audit.
+// The caller by the hash of X-API-Key, then the caller's newest instances.
 #include <fcgiapp.h>
 #include <libpq-fe.h>
-#include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -34,23 +33,6 @@ static void list(PGconn *db, FCGX_Stream *out, const char *owner) {
     PQclear(rows);
 }
 
-static void create(PGconn *db, FCGX_Stream *out, const char *owner, const char *address) {
-    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    unsigned char random[32], digest[32];
-    char text[33] = {0};
-    RAND_bytes(random, sizeof random);
-    for (int i = 0; i < 32; i++) text[i] = letters[random[i] % 62];
-    SHA256((unsigned char *)text, 32, digest);
-    const char *values[] = {owner, (char *)digest, address};
-    int lengths[] = {0, 32, 0}, formats[] = {0, 1, 0};
-    PGresult *rows = PQexecPrepared(db, "create", 3, values, lengths, formats, 0);
-    if (PQntuples(rows) == 1)
-        FCGX_FPrintF(out, "Status: 201 Created\r\nContent-Type: application/json\r\n\r\n{\"id\":\"%s\",\"key\":\"%s\"}", PQgetvalue(rows, 0, 0), text);
-    else
-        FCGX_PutS("Status: 500 Internal Server Error\r\n\r\n", out);
-    PQclear(rows);
-}
-
 static void *serve(void *unused) {
     (void)unused;
     FCGX_Request request;
@@ -58,13 +40,8 @@ static void *serve(void *unused) {
     PGconn *db = PQconnectdb(getenv("PEER_DATABASE"));
     prepare(db, "who", "select u.id, u.role, k.id from api_keys k join users u on u.id = k.owner_id where k.key_hash = $1 and k.revoked_at is null");
     prepare(db, "list", "select id, name, image, status, instance_type, ports, created_at from instances where owner_id = $1 order by id desc limit 51");
-    prepare(
-        db, "create",
-        "with made as (insert into api_keys (owner_id, name, key_hash) values ($1, 'bench', $2) returning id, owner_id), "
-        "noted as (insert into audit_log (owner_id, action, subject, address) select owner_id, 'key.created', id, $3::inet from made) "
-        "select id from made");
     while (FCGX_Accept_r(&request) >= 0) {
-        const char *key = FCGX_GetParam("HTTP_X_API_KEY", request.envp), *method = FCGX_GetParam("REQUEST_METHOD", request.envp);
+        const char *key = FCGX_GetParam("HTTP_X_API_KEY", request.envp);
         unsigned char digest[32];
         SHA256((const unsigned char *)(key ? key : ""), key ? strlen(key) : 0, digest);
         const char *values[] = {(char *)digest};
@@ -72,8 +49,6 @@ static void *serve(void *unused) {
         PGresult *who = PQexecPrepared(db, "who", 1, values, lengths, formats, 0);
         if (PQntuples(who) != 1)
             FCGX_PutS("Status: 401 Unauthorized\r\nContent-Type: application/json\r\n\r\n{\"error\":\"unauthorized\"}", request.out);
-        else if (method && !strcmp(method, "POST"))
-            create(db, request.out, PQgetvalue(who, 0, 0), FCGX_GetParam("REMOTE_ADDR", request.envp));
         else
             list(db, request.out, PQgetvalue(who, 0, 0));
         PQclear(who);

@@ -9,11 +9,6 @@ create table instances (
     status text not null, instance_type text not null, ports text not null, created_at timestamptz not null default now()
 );
 create index instances_owner on instances (owner_id, id);
-create table audit_log (
-    id bigint generated always as identity primary key, owner_id uuid not null, action text not null, subject uuid, address inet,
-    created_at timestamptz not null default now()
-);
-create index audit_log_owner on audit_log (owner_id, id);
 insert into users (email) select 'u' || n || '@example.com' from generate_series(1, 1000) n;
 insert into api_keys (owner_id, name, key_hash) select id, 'bench', sha256(email::bytea) from users;
 insert into instances (owner_id, name, image, status, instance_type, ports)
