@@ -41,14 +41,16 @@ final class Reception: Sendable {
     private let present = Atomic(0)
     private let isClockSet = Atomic(false)
     private let handOverUntil = Mutex(ContinuousClock.now)
-    private let passedAt = Mutex(ContinuousClock.now)
+    private let beginning = ContinuousClock.now
+    /// When a connection was passed on last, in milliseconds since the beginning.
+    private let passedAt = Atomic(0)
     private let waiting = Atomic(0)
     /// Whether somebody may wait behind the last newcomer, and whose turn it is.
     private let isCrowded = Atomic(false)
     private let turn = Atomic(0)
 
-    /// A busy child passes a connection on only so often, because passing costs more than it brings when all are busy.
-    private static let passingPause = Duration.milliseconds(10)
+    /// In milliseconds: a busy child passes a connection on only so often, because passing costs more than it brings when all are busy.
+    private static let passingPause = 10
 
     init(pool: Pool) throws(PoolError) {
         self.pool = pool
@@ -181,12 +183,8 @@ final class Reception: Sendable {
         guard pool.children > 1, waiting.load(ordering: .relaxed) == 0, visitor.deadline == nil,
             phase.load(ordering: .relaxed) == .open
         else { return false }
-        let now = ContinuousClock.now
-        let isDue = passedAt.withLock { passedAt in
-            guard now - passedAt > Self.passingPause else { return false }
-            passedAt = now
-            return true
-        }
+        let (now, last) = (milliseconds(.now - beginning), passedAt.load(ordering: .relaxed))
+        let isDue = now - last > Self.passingPause && passedAt.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
         // Where nobody has taken the last one yet, all are busy, and this one would wait behind it.
         guard isDue, !Handover.isPending else { return false }
         unwatch(&visitor)
