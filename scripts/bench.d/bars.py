@@ -1,7 +1,7 @@
 # What must hold: each bar once, with the values that runs found for it. The verdict is over the median of the runs.
 import statistics
 
-# Name: the sentence, whether more is better, the bar; None where there is none and the value only says how it is.
+# Name: the sentence, whether more is better, the bar.
 BARS = {
     "list c": ("list of ten instances: rate / C's", True, 1.0),
     "list go": ("list of ten instances: rate / Go's", True, 1.0),
@@ -11,8 +11,8 @@ BARS = {
     "live": ("/health/live: rate / empty answer's", True, 0.85),
     "refused": ("key with a wrong checksum: rate / empty answer's", True, 0.85),
     "create": ("create an instance: rate / C's with the same statements", True, 1.0),
-    # With few clients the processors are the limit, and HTTP takes its share of them: C behind nginx gets no further.
-    "queue 16": ("send, receive, delete, 16 clients: rate / pgbench's", True, None),
+    # Not met where the processors are the limit and not the disk: HTTP takes its share of them, and C behind nginx gets no further.
+    "queue 16": ("send, receive, delete, 16 clients: rate / pgbench's", True, 0.8),
     "queue c": ("send, receive, delete, 16 clients: rate / C's", True, 0.9),
     "queue 128": ("send, receive, delete, 128 clients: rate / pgbench's", True, 0.8),
     "queue tens": ("the same in tens, 64 clients: rate / pgbench's", True, 0.8),
@@ -53,9 +53,7 @@ class Findings:
                 continue
             values = self.values[name]
             median = statistics.median(values)
-            word, shown = "    ", ""
-            if bar is not None:
-                holds.append(median >= bar if is_floor else median <= bar)
-                word, shown = "ok  " if holds[-1] else "FAIL", f"{'≥' if is_floor else '≤'} {bar:g}"
+            holds.append(median >= bar if is_floor else median <= bar)
+            word, shown = "ok  " if holds[-1] else "FAIL", f"{'≥' if is_floor else '≤'} {bar:g}"
             print(f"{word} {sentence:62}{shown:>8}{median:9.2f}   {' '.join(f'{value:.2f}' for value in values)}")
         return all(holds)
