@@ -6,14 +6,17 @@ package import Identity
 import Postgres
 
 package struct Dispatcher: Sendable {
-    private let router: Router<Route>
+    private let router: Router
+    /// By their places, which the router finds.
+    private let table: [Route]
     private let resolvers: [Credential.Resolver]
     /// Those that clients may call.
     package let routes: [Route]
 
     /// - Throws: `RouteClash` for two routes that could answer the same request.
     package init(_ routes: [Route], resolvers: [Credential.Resolver]) throws(RouteClash) {
-        router = try Router(routes.map { ($0.method, $0.path, $0) })
+        router = try Router(routes.map { ($0.method, $0.path) })
+        table = routes
         self.resolvers = resolvers
         self.routes = routes.filter { !$0.isInternal }
     }
@@ -50,8 +53,10 @@ package struct Dispatcher: Sendable {
     /// - Returns: no route for a CORS preflight on a path that exists.
     private func match(_ request: Request) throws(APIError) -> (Route?, [String: String]) {
         switch router.match(request.method, request.path) {
-        case .found(let route, _) where route.isInternal != (request.internalSubject != nil): throw .routeNotFound
-        case .found(let route, let parameters): return (route, parameters)
+        case .found(let place, let parameters):
+            let route = table[place]
+            guard route.isInternal == (request.internalSubject != nil) else { throw .routeNotFound }
+            return (route, parameters)
         case .methodNotAllowed(_) where request.path.hasPrefix(Route.internalPrefix): throw .routeNotFound
         case .methodNotAllowed(let allowed):
             if CORS.isPreflight(request) { return (nil, [:]) }

@@ -1,8 +1,10 @@
-// Paths to endpoints: a tree of segments, a literal one before a parameter (`:id`). Two routes that could answer the same request are refused.
+// Paths to places in a table of routes: a tree of segments, a literal one before a parameter (`:id`). Two routes that could answer the same
+// request are refused.
 
-package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
+package struct Router: Sendable {
     package enum Match {
-        case found(Endpoint, [String: String])
+        /// The route's place in the table, and the values of its path's `:names`.
+        case found(Int, [String: String])
         /// The path exists, the method doesn't; what does.
         case methodNotAllowed([Method])
         case notFound
@@ -11,7 +13,9 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
     private final class Node {
         var literals: [String: Node] = [:]
         var parameter: Node?
-        var endpoints: [Method: (endpoint: Endpoint, names: [String])] = [:]
+        var ends: [(method: Method, place: Int, names: [String])] = []
+
+        func end(_ method: Method) -> (method: Method, place: Int, names: [String])? { ends.first { $0.method == method } }
     }
 
     /// Frozen after `init`, so sharing it is safe.
@@ -20,8 +24,8 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
     private nonisolated(unsafe) var literals: [String: Node] = [:]
 
     /// - Throws: `RouteClash` for two entries with one method and the same shape of path.
-    package init(_ entries: [(method: Method, path: String, endpoint: Endpoint)]) throws(RouteClash) {
-        for entry in entries {
+    package init(_ table: [(method: Method, path: String)]) throws(RouteClash) {
+        for (place, entry) in table.enumerated() {
             var node = root
             var names: [String] = []
             for segment in entry.path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
@@ -36,8 +40,8 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
                     node = next
                 }
             }
-            guard node.endpoints[entry.method] == nil else { throw RouteClash(method: entry.method, path: entry.path) }
-            node.endpoints[entry.method] = (entry.endpoint, names)
+            guard node.end(entry.method) == nil else { throw RouteClash(method: entry.method, path: entry.path) }
+            node.ends.append((entry.method, place, names))
             if names.isEmpty { literals[entry.path] = node }
         }
     }
@@ -45,14 +49,15 @@ package struct Router<Endpoint>: Sendable where Endpoint: Sendable {
     package func match(_ method: Method, _ path: String) -> Match {
         var values: [String] = []
         guard let node = literals[path] ?? Self.find(path.utf8.dropFirst(), from: root, values: &values) else { return .notFound }
-        let wanted = method == .head && node.endpoints[.head] == nil ? .get : method
-        guard let (endpoint, names) = node.endpoints[wanted] else { return .methodNotAllowed(node.endpoints.keys.sorted()) }
-        return .found(endpoint, names.isEmpty ? [:] : Dictionary(uniqueKeysWithValues: zip(names, values)))
+        guard let end = node.end(method) ?? (method == .head ? node.end(.get) : nil) else {
+            return .methodNotAllowed(node.ends.map(\.method).sorted())
+        }
+        return .found(end.place, end.names.isEmpty ? [:] : Dictionary(uniqueKeysWithValues: zip(end.names, values)))
     }
 
     /// - Parameter rest: of the path, behind the slash that `node` ends with; `nil` behind its end.
     private static func find(_ rest: Substring.UTF8View?, from node: Node, values: inout [String]) -> Node? {
-        guard let rest else { return node.endpoints.isEmpty ? nil : node }
+        guard let rest else { return node.ends.isEmpty ? nil : node }
         let end = rest.firstIndex(of: UInt8(ascii: "/"))
         let segment = String(Substring(rest[..<(end ?? rest.endIndex)]))
         let further = end.map { rest[rest.index(after: $0)...] }

@@ -56,12 +56,9 @@ package struct Row {
     }
 
     /// The next column, which the schema keeps from being null.
-    package mutating func next<Value: Column>(_ type: Value.Type = Value.self) -> Value {
-        guard let value: Value = next() else { preconditionFailure("column \(column - 1) is null") }
-        return value
-    }
+    package mutating func next<Value: Column>(_ type: Value.Type = Value.self) -> Value { value() }
 
-    package mutating func next<Value: Column>(_ type: Value?.Type = Value?.self) -> Value? { nextBytes().map(Value.init(column:)) }
+    package mutating func next<Value: Column>(_ type: Value?.Type = Value?.self) -> Value? { optional() }
 
     /// Passes over the next columns.
     package mutating func skip(_ count: Int = 1) { column += Int32(count) }
@@ -79,12 +76,27 @@ package struct Row {
     }
 }
 
-/// The readers that lists live on, each for one type: the generic ones above would be called unspecialised from other modules.
+/// The readers that busy routes live on, each for one type: the generic ones above would be called unspecialised from other modules.
 extension Row {
-    package mutating func next() -> String { next(String.self) }
-    package mutating func next() -> String? { next(String?.self) }
-    package mutating func next() -> ID { next(ID.self) }
-    package mutating func next() -> Timestamp { next(Timestamp.self) }
-    package mutating func next() -> [String] { next([String].self) }
-    package mutating func next() -> [String]? { next([String]?.self) }
+    package mutating func next(_: String.Type = String.self) -> String { value() }
+    package mutating func next(_: String?.Type = String?.self) -> String? { optional() }
+    package mutating func next(_: ID.Type = ID.self) -> ID { value() }
+    package mutating func next(_: ID?.Type = ID?.self) -> ID? { optional() }
+    package mutating func next(_: Timestamp.Type = Timestamp.self) -> Timestamp { value() }
+    package mutating func next(_: Timestamp?.Type = Timestamp?.self) -> Timestamp? { optional() }
+    package mutating func next(_: Int.Type = Int.self) -> Int { value() }
+    package mutating func next(_: Int?.Type = Int?.self) -> Int? { optional() }
+    package mutating func next(_: Bool.Type = Bool.self) -> Bool { value() }
+    package mutating func next(_: Bool?.Type = Bool?.self) -> Bool? { optional() }
+    package mutating func next(_: Double.Type = Double.self) -> Double { value() }
+    package mutating func next(_: Double?.Type = Double?.self) -> Double? { optional() }
+    package mutating func next(_: [String].Type = [String].self) -> [String] { value() }
+    package mutating func next(_: [String]?.Type = [String]?.self) -> [String]? { optional() }
+
+    private mutating func value<Value: Column>() -> Value {
+        guard let value: Value = optional() else { preconditionFailure("column \(column - 1) is null") }
+        return value
+    }
+
+    private mutating func optional<Value: Column>() -> Value? { nextBytes().map(Value.init(column:)) }
 }

@@ -39,6 +39,13 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
 
         package mutating func appendInterpolation(_ value: (some Bindable)?) { parts.append(.bind(value?.bind ?? .null)) }
 
+        // For one type each what the two above do: from other modules those would be called unspecialised.
+        package mutating func appendInterpolation(_ value: String) { parts.append(.bind(value.bind)) }
+        package mutating func appendInterpolation(_ value: String?) { parts.append(.bind(value?.bind ?? .null)) }
+        package mutating func appendInterpolation(_ value: ID) { parts.append(.bind(value.bind)) }
+        package mutating func appendInterpolation(_ value: Int) { parts.append(.bind(value.bind)) }
+        package mutating func appendInterpolation(_ value: Bool) { parts.append(.bind(value.bind)) }
+
         package mutating func appendInterpolation(_ fragment: SQL) { parts.append(contentsOf: fragment.parts) }
 
         /// Text of our own making only (column lists): it is not quoted in any way.
