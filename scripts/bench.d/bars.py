@@ -11,7 +11,6 @@ BARS = {
     "live": ("/health/live: rate / empty answer's", True, 0.85),
     "refused": ("key with a wrong checksum: rate / empty answer's", True, 0.85),
     "create": ("create an instance: rate / C's with the same statements", True, 1.0),
-    # Not met where the processors are the limit and not the disk: HTTP takes its share of them, and C behind nginx gets no further.
     "queue 16": ("send, receive, delete, 16 clients: rate / pgbench's", True, 0.8),
     "queue c": ("send, receive, delete, 16 clients: rate / C's", True, 0.9),
     "queue 128": ("send, receive, delete, 128 clients: rate / pgbench's", True, 0.8),

@@ -60,7 +60,7 @@ class Times:
             "create": bench.creates.runner("create", f"{bench.url}/instances", "/instances"),
             "receive": Runner("receive", f"{bench.url}/queues/{bench.queue}/messages?count=1", bench.account.key)}
         with bench.stack.without("cron"):
-            for _ in range(2 * bench.chosen.rounds + 1):
+            for _ in range(bench.chosen.rounds):
                 for runner in self.kinds.values():
                     for racer in (self.clock, runner):
                         racer.run(bench.chosen.connections, bench.chosen.seconds, bench.stack.folder)
@@ -78,14 +78,19 @@ def measure(bench):
         f"insert into queue_messages (id, owner_id, queue_id, body) "
         f"select new_id(), '{bench.account.id}', '{bench.queue}', 'payload-data' from generate_series(1, 100000)")
     bench.stack.sql("vacuum analyze")
-    before = Times(bench)
+    runs = range(bench.chosen.runs)
+    befores = [Times(bench) for _ in runs]
     print(f"==> filling up to {rows} rows in each big table", flush=True)
     fill(bench.stack, SMALL // 10 + 1, rows // 10)
     fill_one(bench.stack, bench.many.id, min(rows // 10, 100_000))
-    after = Times(bench)
-    for kind in before.kinds:
-        ratio = before[kind] / after[kind]
-        print(f"  {kind:10} {before.kinds[kind].rate:9.0f}/s, then {after.kinds[kind].rate:9.0f}/s; corrected by the peer's list it takes {ratio:.2f} times as long")
-        bench.findings.add(f"growth {kind}", ratio)
+    bench.settle()
+    afters = [Times(bench) for _ in runs]
+    for kind in befores[0].kinds:
+        for before, after in zip(befores, afters):
+            ratio = before[kind] / after[kind]
+            print(
+                f"  {kind:10} {before.kinds[kind].rate:9.0f}/s, then {after.kinds[kind].rate:9.0f}/s; corrected by the peer's list it takes "
+                f"{ratio:.2f} times as long")
+            bench.findings.add(f"growth {kind}", ratio)
     with bench.stack.without("cron"):
         bench.findings.add("plans", plans.explain(bench.stack, bench.account, bench.many, bench.queue, rows))

@@ -1,8 +1,9 @@
-# The memory of the children that serve, after a hundred thousand requests and a million later: lists, reads, refusals and creates in turn.
+# The memory of new children that serve, after a hundred thousand requests and a million later: lists, reads, refusals and creates in turn.
 import re
 
 from lists import ours
 from race import Refused, Runner
+from stack import wait_until
 
 FIRST, FURTHER = 100_000, 1_000_000
 
@@ -29,6 +30,8 @@ def ask(bench, count):
 
 def measure(bench):
     print(f"\n==> the memory of children after {FIRST} requests and {FURTHER} more", flush=True)
+    if wait_until(bench.stack.replace_children(), 60) is None:
+        raise RuntimeError("the workers were not replaced within 60 s")
     with bench.stack.without("cron"):
         ask(bench, FIRST)
         children = bench.stack.children("api")

@@ -45,18 +45,10 @@ def killing(ledger, world):
 def replacing(ledger, world):
     stack = world.main
     ledger.begin("b", "SIGHUP to the worker's master, twice, under the same load")
-    pools = pools_of(stack)
     with Load(stack, world.account("b")) as load:
         time.sleep(2)
         for round in ("first", "second"):
-            before = set(stack.children())
-            os.kill(stack.pid("worker"), signal.SIGHUP)
-
-            def replaced():
-                now = set(stack.children())
-                return not now & before and len(now) == sum(pools.values())
-
-            ledger.within(f"the {round} SIGHUP: all {len(before)} children are others", wait_until(replaced, 90), 60)
+            ledger.within(f"the {round} SIGHUP: all {len(stack.children())} children are others", wait_until(stack.replace_children(), 90), 60)
             time.sleep(2)
     load.settle(ledger)
     seen = f"{len(load.failures)} of {load.answers}"

@@ -261,6 +261,17 @@ class Stack:
                 found[int(name)] = words[words.index("--child") + 1]
         return sorted(p for p, n in found.items() if n == pool) if pool else found
 
+    def replace_children(self):
+        """SIGHUP to the worker's master. Returns what tells whether all children are others, and as many."""
+        before = set(self.children())
+        os.kill(self.pid("worker"), signal.SIGHUP)
+
+        def are_replaced():
+            now = set(self.children())
+            return not now & before and len(now) == len(before)
+
+        return are_replaced
+
     def is_ready(self):
         client = self.client(timeout=5)
         status = client.get("/health/ready").status
