@@ -265,6 +265,9 @@ free_port() {
     done
 }
 
+# Runs a command whose processes, when they are woken, wait until whoever has the processor is done (sched(7), SCHED_BATCH).
+in_batches() { (chrt --batch --pid 0 "$BASHPID" 2>/dev/null || true; "$@"); }
+
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------------------
 
 # Runs a program of PostgreSQL as the user postgres: of the cluster's own version, else of the newest.
@@ -324,7 +327,7 @@ CONF
         touch "$STATE/log/postgres.log"
         chown postgres "$STATE/log/postgres.log"
         chmod 600 "$STATE/log/postgres.log"
-        postgres_run pg_ctl "$data" start --wait --silent >>"$STATE/log/postgres.log" 2>&1 ||
+        in_batches postgres_run pg_ctl "$data" start --wait --silent >>"$STATE/log/postgres.log" 2>&1 ||
             die "PostgreSQL does not start" "$(tail -5 "$STATE/log/postgres.log")"
     fi
     local maintenance="postgresql:///postgres?host=$STATE/run/pg&user=postgres"

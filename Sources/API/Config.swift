@@ -191,7 +191,7 @@ package struct Config: Sendable {
         let cores = ProcessInfo.processInfo.activeProcessorCount
         pools = [
             PoolSize(
-                pool: .api, children: settings.number("THECLOUD_API_CHILDREN", default: max(2, cores), 1...64),
+                pool: .api, children: settings.number("THECLOUD_API_CHILDREN", default: max(1, cores / 2), 1...64),
                 threads: settings.number("THECLOUD_API_THREADS", default: 8, 1...256)),
             PoolSize(
                 pool: .auth, children: 1,

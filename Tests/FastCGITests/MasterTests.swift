@@ -151,22 +151,22 @@ import Testing
         if geteuid() == 0 { #expect(info.st_gid == getgrnam("daemon").pointee.gr_gid) }
     }
 
-    @Test(.enabled(if: geteuid() == 0, "only root can become another user"))
-    func childrenBecomeTheirUser() throws {
-        let rig = try Rig(user: "nobody")
+    @Test(.enabled(if: geteuid() == 0, "only root can become another user"), arguments: [0, 10])
+    func childrenBecomeTheirUser(niceness: Int) throws {
+        let rig = try Rig(user: "nobody", niceness: niceness)
         defer { rig.end() }
         let nobody = try #require(getpwnam("nobody")).pointee
         #expect(try Client.get(rig.socket, "/pid").text.hasSuffix(#""uid":\#(nobody.pw_uid),"gid":\#(nobody.pw_gid)}"#))
         let status = try String(contentsOfFile: "/proc/\(rig.ready[0])/status", encoding: .utf8)
         #expect(status.contains("NoNewPrivs:\t1"))
         #expect(status.contains("Groups:\t\(nobody.pw_gid) \n"))
-        // They start at a lower priority and come back from it.
+        // They start at a lower priority and come to their pool's.
         let tasks = "/proc/\(rig.ready[0])/task"
-        try rig.awaitCondition("every thread has the usual priority") {
+        try rig.awaitCondition("every thread has the pool's priority") {
             try FileManager.default.contentsOfDirectory(atPath: tasks).allSatisfy { task in
                 let fields = try String(contentsOfFile: "\(tasks)/\(task)/stat", encoding: .utf8).split(separator: ")").last?.split(
                     separator: " ")
-                return fields?[16] == "0"
+                return fields?[16] == "\(niceness)"
             }
         }
         rig.signal(SIGKILL)

@@ -14,28 +14,32 @@ final class Rig: Sendable {
 
     /// Starts a master and waits until its children are ready.
     convenience init(
-        children: Int = 1, threads: Int = 2, drainSeconds: Int = 10, user: String = "-", address: String? = nil, keptLimit: Int = 512
+        children: Int = 1, threads: Int = 2, drainSeconds: Int = 10, user: String = "-", address: String? = nil, keptLimit: Int = 512,
+        niceness: Int = 0
     ) throws {
         let folder = FileManager.default.temporaryDirectory.path + "/pool-" + UUID().uuidString
         // Another user must reach the socket and the files in here.
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
         try self.init(
-            in: folder, children: children, threads: threads, drainSeconds: drainSeconds, user: user, address: address, keptLimit: keptLimit
-        )
+            in: folder, children: children, threads: threads, drainSeconds: drainSeconds, user: user, address: address,
+            keptLimit: keptLimit,
+            niceness: niceness)
         try awaitCondition("all children are ready") { ready.count == children }
     }
 
     /// Starts a master in a folder that exists, and waits for nothing.
     init(
         in folder: String, children: Int = 1, threads: Int = 2, drainSeconds: Int = 10, user: String = "-", address: String? = nil,
-        keptLimit: Int = 512
+        keptLimit: Int = 512, niceness: Int = 0
     ) throws {
         self.folder = folder
         socket = folder + "/s"
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
             .appendingPathComponent("PoolFixture")
-        process.arguments = ["master", address ?? socket, "\(children)", "\(threads)", "\(drainSeconds)", user, "\(keptLimit)"]
+        process.arguments = [
+            "master", address ?? socket, "\(children)", "\(threads)", "\(drainSeconds)", user, "\(keptLimit)", "\(niceness)",
+        ]
         let pipe = Pipe()
         process.standardError = pipe
         try process.run()

@@ -1,5 +1,5 @@
 // The program that FastCGITests runs: a master and its children whose handler does what a test's path asks for.
-// Arguments: `master` or `child`, socket, children, threads, drain seconds, user or `-`, limit of kept connections. Events go to the standard error, one a line.
+// Arguments: `master` or `child`, socket, children, threads, drain seconds, user or `-`, limit of kept connections, niceness. Events go to the standard error, one a line.
 import FastCGI
 import Glibc
 import HTTP
@@ -7,12 +7,12 @@ import HTTP
 struct NotNow: Error {}
 
 let words = CommandLine.arguments
-guard words.count == 8, let children = Int(words[3]), let threads = Int(words[4]), let drainSeconds = Int(words[5]),
-    let keptLimit = Int(words[7])
+guard words.count == 9, let children = Int(words[3]), let threads = Int(words[4]), let drainSeconds = Int(words[5]),
+    let keptLimit = Int(words[7]), let niceness = Int32(words[8])
 else { exit(64) }
 let pool = Pool(
     name: "test", socket: words[2], children: children, threads: threads, bodyLimit: 1 << 20, user: words[6] == "-" ? nil : words[6],
-    socketGroup: geteuid() == 0 ? "daemon" : nil, keptLimit: keptLimit, drainSeconds: drainSeconds)
+    socketGroup: geteuid() == 0 ? "daemon" : nil, keptLimit: keptLimit, niceness: niceness, drainSeconds: drainSeconds)
 
 @Sendable func log(_ event: PoolEvent) {
     let line = "\(event)\n"

@@ -74,7 +74,7 @@ def main():
                 os.environ["THECLOUD_BIN"] = shutil.copytree(f"{world.other.state}/bin", f"{world.other.folder}/bin")
             world.engine = Forwarder(f"{place}/docker.sock")
             world.engine.start()
-            with Stack("first", **cheap, DOCKER_HOST=world.engine.host, THECLOUD_SMTP_URL=f"smtp://127.0.0.1:{world.smtp_port}") as world.main:
+            with Stack("first", **cheap, THECLOUD_API_CHILDREN="2", DOCKER_HOST=world.engine.host, THECLOUD_SMTP_URL=f"smtp://127.0.0.1:{world.smtp_port}") as world.main:
                 for letter in chosen.only:
                     try:
                         TRIALS[letter](ledger, world)
