@@ -265,9 +265,6 @@ free_port() {
     done
 }
 
-# Runs a command whose processes, when they are woken, wait until whoever has the processor is done (sched(7), SCHED_BATCH).
-in_batches() { (chrt --batch --pid 0 "$BASHPID" 2>/dev/null || true; "$@"); }
-
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------------------
 
 # Runs a program of PostgreSQL as the user postgres: of the cluster's own version, else of the newest.
@@ -327,7 +324,7 @@ CONF
         touch "$STATE/log/postgres.log"
         chown postgres "$STATE/log/postgres.log"
         chmod 600 "$STATE/log/postgres.log"
-        in_batches postgres_run pg_ctl "$data" start --wait --silent >>"$STATE/log/postgres.log" 2>&1 ||
+        postgres_run pg_ctl "$data" start --wait --silent >>"$STATE/log/postgres.log" 2>&1 ||
             die "PostgreSQL does not start" "$(tail -5 "$STATE/log/postgres.log")"
     fi
     local maintenance="postgresql:///postgres?host=$STATE/run/pg&user=postgres"
@@ -442,6 +439,9 @@ render_nginx() {
             die "openssl could not make a certificate"
     fi
 }
+
+# Runs a command whose processes, when they are woken, wait until whoever has the processor is done (sched(7), SCHED_BATCH).
+in_batches() { (chrt --batch --pid 0 "$BASHPID" 2>/dev/null || true; "$@"); }
 
 # The front door, and the nginx of live events behind it, which runs with the file that it was started with.
 nginx_run() { (exec 9>&- && exec nginx -e "$STATE/log/nginx-error.log" -p "$STATE/nginx/" -c "$STATE/nginx/nginx.conf" "$@"); }
