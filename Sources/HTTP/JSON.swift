@@ -38,6 +38,21 @@ package enum JSON: Sendable, Equatable {
         }
     }
 
+    /// An object's members have no order (RFC 8259, 1): read from the same text twice they may come in two.
+    package static func == (left: JSON, right: JSON) -> Bool {
+        switch (left, right) {
+        case (.null, .null): true
+        case (.bool(let left), .bool(let right)): left == right
+        case (.int(let left), .int(let right)): left == right
+        case (.double(let left), .double(let right)): left == right
+        case (.string(let left), .string(let right)): left == right
+        case (.array(let left), .array(let right)): left == right
+        case (.object(let left), .object(let right)): left.sorted { $0.name < $1.name } == right.sorted { $0.name < $1.name }
+        case (.text(let left), .text(let right)): left == right
+        default: false
+        }
+    }
+
     /// The member of an object; `nil` without one and for values that are no objects.
     package subscript(name: String) -> JSON? {
         guard case .object(let members) = self else { return nil }

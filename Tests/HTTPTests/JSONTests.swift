@@ -16,6 +16,13 @@ struct JSONTests {
         #expect(try parse(text) == value)
     }
 
+    @Test func membersHaveNoOrder() throws {
+        let text = "{" + (0..<40).map { #""\#($0)":\#($0)"# }.joined(separator: ",") + "}"
+        #expect(try parse(text) == .object((0..<40).reversed().map { JSON.Member("\($0)", .int($0)) }))
+        #expect(["a": 1, "b": 2] as JSON != ["a": 2, "b": 1])
+        #expect(["a": 1] as JSON != ["a": 1, "b": 2])
+    }
+
     /// Beyond 64 bits a number is no whole number to any rule.
     @Test(arguments: ["9223372036854775808", "1e30", "-1e400000", "0.5"])
     func bigNumbersAreNoIntegers(text: String) {
