@@ -94,7 +94,7 @@ def pgbench(bench, clients, number=1, is_pipelined=False):
                 and (queue_id = '{queue}') is true and receipt = any (:receipts::uuid[]) returning id, receipt)
             select exists (select from queues where id = '{queue}'), array(select id || '.' || receipt from gone);"""
     begin, end = ("\\startpipeline", "\\endpipeline") if is_pipelined else ("begin;", "commit;")
-    # What \gset reads cannot be in a pipeline: one statement of both, as the workers' is.
+    # What \gset reads cannot be in a pipeline, so there the two statements of the workers' transaction are one, in a single round trip.
     receive = (
         f"select {columns} from (select {authenticate('receive')} offset 0) a cross join lateral receive_messages('{queue}'::uuid, {number}, false) r \\gset"
         if is_pipelined else
