@@ -87,7 +87,7 @@ def subscribing(ledger, world):
         await asyncio.gather(*(o.wait() for o in opened))
         for second in range(seconds):
             if second == seconds // 3:
-                os.kill(stack.pid("worker"), signal.SIGHUP)
+                stack.replace_children()
             if second == seconds // 2:
                 await asyncio.to_thread(stack.lib, "stop_program cron TERM 60")
                 await asyncio.to_thread(stack.start, "cron")

@@ -1,8 +1,6 @@
 # k: two hundred agents that come, report and go, while workers are replaced, keys revoked and nginx reloaded.
 import asyncio
-import os
 import random
-import signal
 import time
 
 from stack import must, wait_until
@@ -109,7 +107,7 @@ def living(ledger, world):
     async def with_replacement():
         running = asyncio.ensure_future(all_at(0.5, 8))
         await asyncio.sleep(2)
-        os.kill(stack.pid("worker"), signal.SIGHUP)
+        stack.replace_children()
         await running
 
     asyncio.run(with_replacement())
@@ -120,6 +118,7 @@ def living(ledger, world):
     ledger.check("sockets closed by it", "only with 1012, come again", sorted(set(ends)), set(ends) <= {"closed with 1012"})
     for agent in agents:
         agent.ends.clear()
+        agent.closed_at = None
 
     # A revoked key's agent is out within 2 s and stays out; the others stay.
     victims, rest = agents[:10], agents[10:]
