@@ -3,6 +3,7 @@
 #
 # pgbench sends a transaction's statements as it always does, one by one. Told to pipeline them as our workers do it is faster, where the
 # processors are the limit and not the disk; that is shown beside the peer in C, which does the same behind nginx. Neither has HTTP to pay.
+import collections
 import os
 import re
 import statistics
@@ -60,56 +61,72 @@ def through_nginx(bench, clients, url, path, number=1):
     return float(rate[1]) / 3 * number
 
 
-def pgbench(bench, clients, number=1, is_pipelined=False):
-    stack, queue = bench.stack, bench.queue
-    digest = stack.value(f"select encode(key_hash, 'hex') from api_keys where owner_id = '{bench.account.id}' order by id desc limit 1")
+# What the workers send, in pgbench's words: `send` and `delete` whole, of a receive the columns it reads.
+Statements = collections.namedtuple("Statements", "send columns delete")
 
-    def authenticate(permission):
-        # chr(58): pgbench takes a colon for the beginning of a variable, even within quotes.
-        return (
-            f"authenticate('\\x{digest}'::bytea, 'queue' || chr(58) || '{permission}', '{{owner,admin,developer,user}}'::text[], "
-            "'{owner,admin}'::text[], '127.0.0.1'::inet)")
 
-    if number == 1:
-        send = f"""
+def for_one(queue):
+    return Statements(
+        send=f"""
             with q as materialized (select id, delay, awaited_until from queues where id = '{queue}'), stored as (
                 insert into queue_messages (id, queue_id, visible_at, attributes, body)
                 select new_id(), id, now() + coalesce(null::int, delay) * interval '1 second', coalesce(null, '{{}}'), 'payload-data'
                 from q returning id, sent_at)
-            select s.id, s.sent_at, false, q.awaited_until > now() from stored s cross join q;"""
-        columns = "r.id as messages, r.receipt as receipts, r.body, r.attributes, r.receive_count, r.sent_at, r.first_received_at, r.visible_until, r.next_seconds, r.owner"
-        delete = f"""
+            select s.id, s.sent_at, false, q.awaited_until > now() from stored s cross join q;""",
+        columns="r.id as messages, r.receipt as receipts, r.body, r.attributes, r.receive_count, r.sent_at, r.first_received_at, r.visible_until, r.next_seconds, r.owner",
+        delete=f"""
             with gone as (
                 delete from queue_messages where id = :messages::uuid and (queue_id = '{queue}') is true and receipt = :receipts::uuid returning id)
-            select exists (select from gone), exists (select from queue_messages where id = :messages::uuid and (queue_id = '{queue}') is true);"""
-    else:
-        send = f"""
+            select exists (select from gone), exists (select from queue_messages where id = :messages::uuid and (queue_id = '{queue}') is true);""")
+
+
+def for_several(queue, number):
+    return Statements(
+        send=f"""
             select id, sent_at, is_deduplicated, is_awaited from send_messages(
                 '{queue}', array(select new_id() from generate_series(1, {number})), array_fill('payload-data'::text, array[{number}]),
-                array_fill(null::int, array[{number}]), array_fill(null::text, array[{number}]), array_fill('{{}}'::text, array[{number}]));"""
-        columns = "array_agg(r.id) as messages, array_agg(r.receipt) as receipts, array_agg((r.body, r.attributes, r.receive_count, r.sent_at, r.visible_until)::text)"
-        delete = f"""
+                array_fill(null::int, array[{number}]), array_fill(null::text, array[{number}]), array_fill('{{}}'::text, array[{number}]));""",
+        columns="array_agg(r.id) as messages, array_agg(r.receipt) as receipts, array_agg((r.body, r.attributes, r.receive_count, r.sent_at, r.visible_until)::text)",
+        delete=f"""
             with gone as (
                 delete from queue_messages where id = any (:messages::uuid[])
                 and (queue_id = '{queue}') is true and receipt = any (:receipts::uuid[]) returning id, receipt)
-            select exists (select from queues where id = '{queue}'), array(select id || '.' || receipt from gone);"""
-    begin, end = ("\\startpipeline", "\\endpipeline") if is_pipelined else ("begin;", "commit;")
-    # What \gset reads cannot be in a pipeline, so there the two statements of the workers' transaction are one, in a single round trip.
-    receive = (
-        f"select {columns} from (select {authenticate('receive')} offset 0) a cross join lateral receive_messages('{queue}'::uuid, {number}, false) r \\gset"
-        if is_pipelined else
-        f"begin;\nselect * from {authenticate('receive')};\nselect {columns} from receive_messages('{queue}'::uuid, {number}, false) r \\gset\ncommit;")
-    script = f"{stack.folder}/queue.pgbench"
+            select exists (select from queues where id = '{queue}'), array(select id || '.' || receipt from gone);""")
+
+
+def authenticate(bench, permission):
+    digest = bench.stack.value(f"select encode(key_hash, 'hex') from api_keys where owner_id = '{bench.account.id}' order by id desc limit 1")
+    # chr(58): pgbench takes a colon for the beginning of a variable, even within quotes.
+    return (
+        f"authenticate('\\x{digest}'::bytea, 'queue' || chr(58) || '{permission}', '{{owner,admin,developer,user}}'::text[], "
+        "'{owner,admin}'::text[], '127.0.0.1'::inet)")
+
+
+def one_by_one(bench, number):
+    """A script of pgbench: three transactions, each of them begun, authenticated, worked and committed as the workers' are."""
+    said = for_one(bench.queue) if number == 1 else for_several(bench.queue, number)
+    receive = f"select {said.columns} from receive_messages('{bench.queue}'::uuid, {number}, false) r \\gset"
+    works = (("send", said.send), ("receive", receive), ("receive", said.delete))
+    return "".join(f"begin;\nselect * from {authenticate(bench, permission)};\n{work}\ncommit;\n" for permission, work in works)
+
+
+def pipelined(bench):
+    """The same for single messages in one round trip each. What \\gset reads cannot be in a pipeline: a receive's two statements are one here."""
+    said = for_one(bench.queue)
+
+    def pipeline(permission, work):
+        return f"\\startpipeline\nselect * from {authenticate(bench, permission)};{work}\n\\endpipeline\n"
+
+    authentication = f"(select {authenticate(bench, 'receive')} offset 0) a"
+    receive = f"select {said.columns} from {authentication} cross join lateral receive_messages('{bench.queue}'::uuid, 1, false) r \\gset\n"
+    return pipeline("send", said.send) + receive + pipeline("receive", said.delete)
+
+
+def pgbench(bench, clients, text, number=1):
+    """Messages a second of the script `text`, which moves so many each time."""
+    stack, script = bench.stack, f"{bench.stack.folder}/queue.pgbench"
     with open(script, "w") as out:
-        out.write(
-            f"""{begin}
-select * from {authenticate("send")};{send}
-{end}
-{receive}
-{begin}
-select * from {authenticate("receive")};{delete}
-{end}
-""")
+        out.write(text)
     version = open(f"{stack.state}/postgres/PG_VERSION").read().strip()
     done = subprocess.run(
         [f"/usr/lib/postgresql/{version}/bin/pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T",
@@ -134,14 +151,17 @@ def make(stack, account):
 
 def measure(bench):
     ours = f"/queues/{bench.queue}/messages"
+    single, tens = one_by_one(bench, 1), one_by_one(bench, 10)
     compare(
         bench, "one by one", 16, {
-            "ours": lambda: through_nginx(bench, 16, bench.url, ours), "queue 16": lambda: pgbench(bench, 16),
+            "ours": lambda: through_nginx(bench, 16, bench.url, ours), "queue 16": lambda: pgbench(bench, 16, single),
             "queue c": lambda: through_nginx(bench, 16, bench.peers.url("same"), "/same/messages"),
-            "pipelined": lambda: pgbench(bench, 16, is_pipelined=True)})
-    compare(bench, "one by one", 128, {"ours": lambda: through_nginx(bench, 128, bench.url, ours), "queue 128": lambda: pgbench(bench, 128)})
+            "pipelined": lambda: pgbench(bench, 16, pipelined(bench))})
     compare(
-        bench, "in tens", 64, {"ours": lambda: through_nginx(bench, 64, bench.url, ours, 10), "queue tens": lambda: pgbench(bench, 64, 10)})
+        bench, "one by one", 128, {"ours": lambda: through_nginx(bench, 128, bench.url, ours), "queue 128": lambda: pgbench(bench, 128, single)})
+    compare(
+        bench, "in tens", 64, {
+            "ours": lambda: through_nginx(bench, 64, bench.url, ours, 10), "queue tens": lambda: pgbench(bench, 64, tens, 10)})
 
 
 def compare(bench, how, clients, rivals):
