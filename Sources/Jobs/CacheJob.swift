@@ -35,8 +35,9 @@ private struct CacheConvergence {
         let sealedPassword: [UInt8]
         let desired: String
         let status: String
+        let restarts: Int
 
-        static let columns: SQL = "owner_id, name, memory_mb, host_port, password_sealed, desired, status"
+        static let columns: SQL = "owner_id, name, memory_mb, host_port, password_sealed, desired, status, restarts"
 
         init(_ row: Row) {
             var row = row
@@ -47,6 +48,7 @@ private struct CacheConvergence {
             sealedPassword = row.next()
             desired = row.next()
             status = row.next()
+            restarts = row.next()
         }
     }
 
@@ -54,8 +56,6 @@ private struct CacheConvergence {
     /// Of the engine.
     private var volume: String { bench.names.name(CacheJob.kind, id) }
 
-    /// Restarts in a row, each within a minute of the last start, from which on it is told that something is wrong.
-    private static let restartLimit = 5
     /// Longest pause before a restart, in seconds: a server that was killed is back within ten.
     private static let patience = 4.0
 
@@ -87,14 +87,7 @@ private struct CacheConvergence {
             default: throw error
             }
         }
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with gone as (delete from caches where id = \(id) and desired = 'DELETED' returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, 'cache.deleted', id, jsonb_build_object('name', name) from gone
-            """)
+        try bench.tell("'cache.deleted'", of: "delete from caches where id = \(id) and desired = 'DELETED' returning owner_id, id, name")
         try Networks(bench: bench).removeIfUnused(of: wish.owner)
         return .done
     }
@@ -170,39 +163,23 @@ private struct CacheConvergence {
             """)
     }
 
-    /// One that ended is started again: at once, or after growing pauses when it keeps ending early.
     private func revive(_ present: Container, _ wish: Wish) throws -> Job.Outcome {
-        let rows = try bench.connection.begin().commit(
-            """
-            select case when e.ended - \(present.startedAt)::timestamptz > interval '1 minute' then 0 else c.restarts end,
-            extract(epoch from now() - e.ended)::float8 from caches c, (select \(present.finishedAt)::timestamptz) e (ended) where c.id = \(id)
-            """)
-        guard var row = rows.first else { return .again(seconds: 0) }
-        let (restarts, passed): (Int, Double) = (row.next(), row.next())
-        if restarts >= Self.restartLimit {
-            let end = present.isOutOfMemory ? "it ran out of memory" : "it ended with exit code \(present.exitCode)"
-            try report("ERROR", reason: "Redis keeps ending: \(end)")
-        }
-        let pause = restarts < 2 ? 0 : min(Double(1 << min(restarts - 2, 10)) / 2, Self.patience)
-        guard passed >= pause else { return .again(seconds: min(pause - passed, Self.patience)) }
-        _ = try bench.connection.begin().commit("update caches set restarts = \(restarts + 1) where id = \(id)")
+        let revival = try Revival(of: present, restarts: wish.restarts, patience: Self.patience, bench)
+        if let end = revival.complaint { try report("ERROR", reason: "Redis keeps ending: \(end)") }
+        guard revival.wait == 0 else { return .again(seconds: revival.wait) }
+        _ = try bench.connection.begin().commit("update caches set restarts = \(revival.restarts + 1) where id = \(id)")
         try start(wish)
         return .again(seconds: 0)
     }
 
     /// Writes what is, unless it is to go meanwhile.
     private func report(_ status: String, reason: String?) throws {
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with changed as (
+        try bench.tell(
+            "'cache.' || lower(status)",
+            of: """
                 update caches set status = \(status), status_reason = \(reason), updated_at = now()
                 where id = \(id) and desired = 'RUNNING' and (status, status_reason) is distinct from (\(status), \(reason))
-                returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, \("cache." + status.lowercased()), id,
-            jsonb_build_object('name', name, 'status', \(status)::text, 'status_reason', \(reason)::text) from changed
-            """)
+                returning owner_id, id, name, status, status_reason
+                """, data: .state)
     }
 }

@@ -90,14 +90,8 @@ struct InstanceConvergence {
             // Its removal may be under way elsewhere; what it has is in use until then.
             guard try container.inspect() == nil else { return .again(seconds: 0.2) }
             try InstanceMounts.releaseAll(of: id, bench)
-            let transaction = try bench.connection.begin()
-            transaction.notify("events")
-            _ = try transaction.commit(
-                """
-                with gone as (delete from instances where id = \(id) and desired = 'DELETED' returning owner_id, id, name)
-                insert into events (id, owner_id, type, resource_id, data)
-                select \(bench.newID()), owner_id, 'instance.deleted', id, jsonb_build_object('name', name) from gone
-                """)
+            try bench.tell(
+                "'instance.deleted'", of: "delete from instances where id = \(id) and desired = 'DELETED' returning owner_id, id, name")
             if wish.vpc == nil { try Networks(bench: bench).removeIfUnused(of: wish.owner) }
             return .done
         }
@@ -266,18 +260,13 @@ struct InstanceConvergence {
 
     /// Writes what is, unless the wish has changed since it was read (then this job runs again anyway).
     private func report(_ status: String, reason: String?, _ wish: Wish, address: String? = nil) throws {
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with changed as (
+        try bench.tell(
+            "'instance.' || lower(status)",
+            of: """
                 update instances set status = \(status), status_reason = \(reason), private_ip = \(address)::inet, updated_at = now()
                 where id = \(id) and desired = \(wish.desired)
                 and (status, status_reason, private_ip) is distinct from (\(status), \(reason), \(address)::inet)
-                returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, \("instance." + status.lowercased()), id,
-            jsonb_build_object('name', name, 'status', \(status)::text, 'status_reason', \(reason)::text, 'private_ip', \(address)::text) from changed
-            """)
+                returning owner_id, id, name, status, status_reason, private_ip
+                """, data: "\(.state) || jsonb_build_object('private_ip', host(private_ip))")
     }
 }

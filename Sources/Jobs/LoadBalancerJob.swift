@@ -58,8 +58,6 @@ struct LoadBalancerConvergence {
 
     private func place(of wish: Wish) -> Place { Place(bench: bench, holder: .loadBalancer, id: id, owner: wish.owner, vpc: wish.vpc) }
 
-    /// Restarts in a row, each soon after the last start, from which on it is told that something is wrong.
-    private static let restartLimit = 5
     /// Longest pause before a restart, in seconds: a proxy that was killed is back within ten.
     private static let patience = 8.0
 
@@ -71,14 +69,9 @@ struct LoadBalancerConvergence {
         let wish = Wish(row)
         if wish.desired == "DELETED" {
             try container.remove()
-            let transaction = try bench.connection.begin()
-            transaction.notify("events")
-            _ = try transaction.commit(
-                """
-                with gone as (delete from load_balancers where id = \(id) and desired = 'DELETED' returning owner_id, id, name)
-                insert into events (id, owner_id, type, resource_id, data)
-                select \(bench.newID()), owner_id, 'loadbalancer.deleted', id, jsonb_build_object('name', name) from gone
-                """)
+            try bench.tell(
+                "'loadbalancer.deleted'",
+                of: "delete from load_balancers where id = \(id) and desired = 'DELETED' returning owner_id, id, name")
             return .done
         }
         do {
@@ -156,40 +149,24 @@ struct LoadBalancerConvergence {
         }
     }
 
-    /// One that ended is started again: at once, or after growing pauses when it keeps ending early.
     private func revive(_ wish: Wish, _ present: Container) throws -> Job.Outcome {
-        let rows = try bench.connection.begin().commit(
-            """
-            select case when e.ended - \(present.startedAt)::timestamptz > interval '1 minute' then 0 else \(wish.restarts)::int end,
-            extract(epoch from now() - e.ended)::float8 from (select \(present.finishedAt)::timestamptz) e (ended)
-            """)
-        guard var row = rows.first else { return .done }
-        let (restarts, passed): (Int, Double) = (row.next(), row.next())
-        if restarts >= Self.restartLimit {
-            let end = present.isOutOfMemory ? "it ran out of memory" : "it ended with exit code \(present.exitCode)"
-            try report("ERROR", reason: "The proxy keeps ending: \(end)")
-        }
-        let pause = restarts < 2 ? 0 : min(Double(1 << min(restarts - 2, 10)) / 2, Self.patience)
-        guard passed >= pause else { return .again(seconds: min(pause - passed, Self.patience)) }
-        _ = try bench.connection.begin().commit("update load_balancers set restarts = \(restarts + 1) where id = \(id)")
+        let revival = try Revival(of: present, restarts: wish.restarts, patience: Self.patience, bench)
+        if let end = revival.complaint { try report("ERROR", reason: "The proxy keeps ending: \(end)") }
+        guard revival.wait == 0 else { return .again(seconds: revival.wait) }
+        _ = try bench.connection.begin().commit("update load_balancers set restarts = \(revival.restarts + 1) where id = \(id)")
         try start(wish)
         return .again(seconds: 0)
     }
 
     /// Writes what is, unless it is to go meanwhile.
     private func report(_ status: String, reason: String?, address: String? = nil) throws {
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with changed as (
+        try bench.tell(
+            "'loadbalancer.' || lower(status)",
+            of: """
                 update load_balancers set status = \(status), status_reason = \(reason), private_ip = \(address)::inet, updated_at = now()
                 where id = \(id) and desired = 'ACTIVE'
                 and (status, status_reason, private_ip) is distinct from (\(status), \(reason), \(address)::inet)
-                returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, \("loadbalancer." + status.lowercased()), id,
-            jsonb_build_object('name', name, 'status', \(status)::text, 'status_reason', \(reason)::text) from changed
-            """)
+                returning owner_id, id, name, status, status_reason
+                """, data: .state)
     }
 }

@@ -125,24 +125,20 @@ struct GroupConvergence {
         try remove(members.filter { $0.desired != "DELETED" }.map(\.id), transaction)
         guard members.isEmpty else { return .done }
         try transaction.send(
-            """
-            with gone as (delete from scaling_groups where id = \(id) returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, 'autoscaling.deleted', id, jsonb_build_object('name', name) from gone
-            """)
+            .telling(bench.newID(), "'autoscaling.deleted'", of: "delete from scaling_groups where id = \(id) returning owner_id, id, name")
+        )
         return .done
     }
 
     private func remove(_ ids: [ID], _ transaction: Transaction) throws {
         for member in ids {
-            try transaction.send(
+            let change: SQL =
                 """
-                with going as (
-                    update instances set desired = 'DELETED', status = 'TERMINATING', status_reason = null, updated_at = now()
-                    where id = \(member) and group_id = \(id) returning owner_id, id)
-                insert into events (id, owner_id, type, resource_id, data)
-                select \(bench.newID()), owner_id, 'instance.terminating', id, '{"status": "TERMINATING"}'::jsonb from going
-                """)
+                update instances set desired = 'DELETED', status = 'TERMINATING', status_reason = null, updated_at = now()
+                where id = \(member) and group_id = \(id) returning owner_id, id, status
+                """
+            try transaction.send(
+                .telling(bench.newID(), "'instance.terminating'", of: change, data: "jsonb_build_object('status', status)"))
             try transaction.send("select enqueue('instance', \(member.description), null)")
         }
     }

@@ -28,17 +28,13 @@ enum VPCJob {
     }
 
     private static func report(_ status: String, reason: String?, _ id: ID, _ bench: Workbench) throws {
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with changed as (
+        let block: SQL = "(select n.network_cidr::text from networks n where n.owner_id = changed.owner_id and n.id = changed.id)"
+        try bench.tell(
+            "'vpc.' || lower(status)",
+            of: """
                 update vpcs set status = \(status), status_reason = \(reason), updated_at = now()
-                where id = \(id) and (status, status_reason) is distinct from (\(status), \(reason)) returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), c.owner_id, \("vpc." + status.lowercased()), c.id, jsonb_build_object(
-                'name', c.name, 'status', \(status)::text, 'status_reason', \(reason)::text, 'network_cidr', n.network_cidr::text)
-            from changed c join networks n on n.owner_id = c.owner_id and n.id = c.id
-            """)
+                where id = \(id) and (status, status_reason) is distinct from (\(status), \(reason))
+                returning owner_id, id, name, status, status_reason
+                """, data: "\(.state) || jsonb_build_object('network_cidr', \(block))")
     }
 }

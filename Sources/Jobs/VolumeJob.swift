@@ -56,30 +56,18 @@ private struct VolumeConvergence {
             default: throw error
             }
         }
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with gone as (delete from volumes where id = \(id) and is_deleted returning owner_id, id, name)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, 'volume.deleted', id, jsonb_build_object('name', name) from gone
-            """)
+        try bench.tell("'volume.deleted'", of: "delete from volumes where id = \(id) and is_deleted returning owner_id, id, name")
         return .done
     }
 
     /// Writes what is; tells it where it is something new.
     private func report(reason: String?) throws {
-        let transaction = try bench.connection.begin()
-        transaction.notify("events")
-        _ = try transaction.commit(
-            """
-            with changed as (
+        try bench.tell(
+            "'volume.' || lower(status)",
+            of: """
                 update volumes set made_at = coalesce(made_at, now()), status_reason = \(reason), updated_at = now()
                 where id = \(id) and (made_at is null or status_reason is distinct from \(reason))
-                returning owner_id, id, name, status, status_reason)
-            insert into events (id, owner_id, type, resource_id, data)
-            select \(bench.newID()), owner_id, 'volume.' || lower(status), id,
-            jsonb_build_object('name', name, 'status', status, 'status_reason', status_reason) from changed
-            """)
+                returning owner_id, id, name, status, status_reason
+                """, data: .state)
     }
 }
