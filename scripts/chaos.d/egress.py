@@ -1,12 +1,12 @@
 # s: the way out. Hostile URLs as the target of a cron job, a webhook and a route: nothing may reach who listens on loopback. One address of
-# loopback is allowed in this stack, and is reached: what it answers redirects to the one that is not.
+# loopback is allowed, in a stack of its own, and is reached: what it answers redirects to the one that is not.
 import http.server
 import socket
 import threading
 import time
 
 from cron_jobs import Server
-from stack import Account, free_port, must, wait_until
+from stack import Account, Stack, free_port, must, wait_until
 
 # PORT is the listener's. What the text alone tells is refused at once, names are accepted and refused when they are to be used.
 HOSTILE = [
@@ -69,9 +69,13 @@ class Listener:
             peer.close()
 
 
-def refusing(ledger, world):
-    stack = world.other
+def refusing(ledger, _):
     ledger.begin("s", f"{len(HOSTILE)} hostile URLs for cron, webhooks and the gateway, where only {ALLOWED} is allowed")
+    with Stack("strict", THECLOUD_SCRYPT="ln=10,r=8,p=1", THECLOUD_EGRESS_ALLOW=f"{ALLOWED}/32") as stack:
+        judge(ledger, stack)
+
+
+def judge(ledger, stack):
     client = stack.client(Account(stack, f"s.{time.monotonic_ns():x}@chaos.example").key)
     listener, port = Listener(), free_port()
     Redirecting.place = f"http://127.0.0.1:{listener.port}/"

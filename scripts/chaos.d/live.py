@@ -1,6 +1,7 @@
 # n: five hundred subscribers of GET /ws and two events a second, while workers and cron are replaced; then the front door is reloaded under
 # them, and the process that holds their channels is killed, with some of them away each time.
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -115,7 +116,8 @@ def subscribing(ledger, world):
         await everybody(lambda s: len(s.heard) >= len(made))
         await asyncio.sleep(2)
         running.cancel()
-        await asyncio.wait([running])
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
         return alive
 
     alive = asyncio.run(all_of_it())

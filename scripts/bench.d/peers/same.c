@@ -1,18 +1,11 @@
-// What our own statements cost from C: same SOCKET THREADS; $PEER_DATABASE is ours (as thecloud_api), $PEER_QUEUE a queue in it.
+// What our own statements cost from C: $PEER_DATABASE is ours (as thecloud_api), $PEER_QUEUE a queue in it.
 // POST /same/instances sends what POST /instances does, statement by statement. POST, GET and DELETE /same/messages send what the queue's
 // requests do, each in one round trip, as our workers do it.
-#include <fcgiapp.h>
-#include <libpq-fe.h>
 #include <openssl/rand.h>
-#include <openssl/sha.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
-static int listener;
+#include "database.h"
+
 static const char *queue;
 
 enum { AUTHENTICATE, QUOTA, AUDIT, EVENT, ENQUEUE, INSERT, NOTIFY, SEND, RECEIVE, DELETE, STATEMENTS };
@@ -149,41 +142,23 @@ static void messages(PGconn *db, const unsigned char *digest, const char *addres
     PQclear(rows);
 }
 
-static void *serve(void *unused) {
-    (void)unused;
-    FCGX_Request request;
-    FCGX_InitRequest(&request, listener, 0);
+static void *begin(void) {
+    queue = getenv("PEER_QUEUE");
     PGconn *db = PQconnectdb(getenv("PEER_DATABASE"));
     for (int statement = 0; statement < STATEMENTS; statement++) {
         char name[8];
         name_of(statement, name);
-        PGresult *result = PQprepare(db, name, texts[statement], 0, NULL);
-        if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-            fprintf(stderr, "%s", PQerrorMessage(db));
-            exit(1);
-        }
-        PQclear(result);
+        prepare(db, name, texts[statement]);
     }
-    while (FCGX_Accept_r(&request) >= 0) {
-        const char *key = FCGX_GetParam("HTTP_X_API_KEY", request.envp), *address = FCGX_GetParam("REMOTE_ADDR", request.envp);
-        const char *path = FCGX_GetParam("SCRIPT_NAME", request.envp);
-        unsigned char digest[32];
-        char body[256];
-        SHA256((const unsigned char *)(key ? key : ""), key ? strlen(key) : 0, digest);
-        while (FCGX_GetStr(body, sizeof body, request.in) > 0) {}
-        if (!strcmp(path, "/same/instances")) create(db, digest, address, request.out);
-        else messages(db, digest, address, FCGX_GetParam("REQUEST_METHOD", request.envp), path, request.out);
-        FCGX_Finish_r(&request);
-    }
-    return NULL;
+    return db;
 }
 
-int main(int count, char **words) {
-    queue = getenv("PEER_QUEUE");
-    if (count != 3 || FCGX_Init() || (listener = FCGX_OpenSocket(words[1], 1024)) < 0) return 1;
-    chmod(words[1], 0777);
-    int threads = atoi(words[2]);
-    pthread_t thread;
-    for (int i = 0; i < threads; i++) pthread_create(&thread, NULL, serve, NULL);
-    pthread_join(thread, NULL);
+static void answer(void *db, FCGX_Request *request) {
+    const char *address = FCGX_GetParam("REMOTE_ADDR", request->envp), *path = FCGX_GetParam("SCRIPT_NAME", request->envp);
+    unsigned char digest[32];
+    char body[256];
+    hash(request, digest);
+    while (FCGX_GetStr(body, sizeof body, request->in) > 0) {}
+    if (!strcmp(path, "/same/instances")) create(db, digest, address, request->out);
+    else messages(db, digest, address, FCGX_GetParam("REQUEST_METHOD", request->envp), path, request->out);
 }
