@@ -1,5 +1,6 @@
 // GET /ws: a person's events as they happen, and what the running instances use, every 5 s. The key comes in a header or as ?api_key=;
-// nginx asks here before it upgrades, and is told which channels the socket hears. Tables: sockets, events.
+// nginx asks here before it upgrades, and is told which channels the socket hears: its own, its view's, metrics. Tables: sockets, live_views,
+// events.
 import API
 import HTTP
 import Identity
@@ -19,42 +20,43 @@ enum Live {
         }
         try context.claimSocket("live", as: credential)
         let principal = try context.principal(of: credential)
-        let kinds = principal.permissions.map(\.rawValue).filter { $0.hasSuffix(":read") }.map { String($0.dropLast(5)) }
+        let view = principal.permissions.map(\.rawValue).filter { $0.hasSuffix(":read") }.map { $0.dropLast(5) }.sorted().joined(
+            separator: "+")
         let channels =
-            ["s/\(try context.socketID)"] + kinds.map { "u/\(principal.ownerID)/\($0)" }
+            ["s/\(try context.socketID)", "u/\(principal.ownerID)/\(view)"]
             + (principal.may(.instanceRead) ? ["m/\(principal.ownerID)"] : [])
         var response = Response(status: 204)
         response.headers.append(("X-Channels", channels.joined(separator: ",")))
         if let last = query["last_event_id"], !last.isEmpty {
-            response.headers.append(("X-Since", try position(behind: last, kinds, channels.count, context)))
+            response.headers.append(("X-Since", position(try place(of: last, in: view, context), of: channels.count)))
+        }
+        guard try context.commit("select open_view(\(try context.socketID), \(view))").scalar() == true else {
+            throw APIError.quotaExceeded("Keys with too many different sets of permissions listen at once")
         }
         return response
     }
 
-    /// Where an event stands in the channels, in nchan's form: its second, then for each channel the number of the last message within
-    /// that second which the client has seen, in brackets for the event's own. Of an event that is not known, the oldest there is.
+    /// In nchan's form: the second, and for each channel the number of the last message within it, in brackets where one goes on.
+    /// - Parameter place: in the second channel; without one, the oldest there is.
+    private static func position(_ place: String?, of channels: Int) -> String {
+        guard let parts = place?.split(separator: ":"), parts.count == 2 else { return "1:0" }
+        return "\(parts[0]):-,[\(parts[1])]" + String(repeating: ",-", count: channels - 2)
+    }
+
+    /// Where an event, or the last one before it that is in the view, stands in the view's channel: second and number, `1700000000:0`.
+    /// - Returns: `nil` where nobody knows.
     /// - Throws: `unavailable` while the event is being published: sockets may have it before its place is noted.
-    private static func position(behind event: String, _ kinds: [String], _ channels: Int, _ context: Context) throws -> String {
-        let oldest = "1:0"
-        guard let id = ID(event) else { return oldest }
+    private static func place(of event: String, in view: String, _ context: Context) throws -> String? {
+        guard let id = ID(event) else { return nil }
         guard try context.query("select id from events where id = \(id) and not is_published").isEmpty else {
             throw APIError.unavailable(cause: "the event is being published")
         }
-        let rows = try context.query(
+        return try context.query(
             """
-            select split_part(e.message_id, ':', 1), split_part(e.type, '.', 1), split_part(n.type, '.', 1),
-            max(split_part(n.message_id, ':', 2)::int)
-            from events e join events n on n.owner_id = e.owner_id and n.published_no between e.published_no - 10000 and e.published_no
-            and split_part(n.message_id, ':', 1) = split_part(e.message_id, ':', 1)
-            where e.id = \(id) and e.published_no is not null group by 1, 2, 3
-            """)
-        var (second, own, seen) = ("", "", [String: Int]())
-        for var row in rows {
-            (second, own) = (row.next(), row.next())
-            seen[row.next()] = row.next()
-        }
-        guard kinds.contains(own) else { return oldest }
-        let tags = kinds.map { kind in seen[kind].map { kind == own ? "[\($0)]" : "\($0)" } ?? "-" }
-        return second + ":" + (["-"] + tags + Array(repeating: "-", count: channels - tags.count - 1)).joined(separator: ",")
+            select n.places ->> \(view) from events e
+            join events n on n.owner_id = e.owner_id and n.published_no between e.published_no - 10000 and e.published_no
+            where e.id = \(id) and n.places ->> \(view) is not null order by n.published_no desc limit 1
+            """
+        ).scalar()
     }
 }

@@ -21,8 +21,8 @@ struct Channels {
     /// The channel of one socket.
     static func of(socket id: String) -> String { "s/\(id)" }
 
-    /// The channel of all that an owner's resources of a kind do.
-    static func of(owner: ID, kind: some StringProtocol) -> String { "u/\(owner)/\(kind)" }
+    /// The channel of all that an owner's resources of the view's kinds do.
+    static func of(owner: ID, view: String) -> String { "u/\(owner)/\(view)" }
 
     /// - Throws: `OutboundError` when nginx does not take it.
     func publish(_ message: JSON, to channel: String) throws -> Receipt {

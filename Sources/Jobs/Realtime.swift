@@ -57,15 +57,15 @@ struct Realtime {
         return ids.count == Self.batch
     }
 
-    /// Publishes the oldest events that have not been, each to its owner's channel and to the sockets of Chat that may hear it.
-    /// Where nginx fails, those before are noted as published; the one that it failed at is published again, with the same id.
+    /// Publishes the oldest events that have not been, each to its owner's views and to the sockets of Chat that may hear it.
+    /// Where nginx fails, those before are noted as published, and of the one that it failed at, which views have it: the others get it later.
     /// - Returns: whether there may be more.
     func publish() throws -> Bool {
         let transaction = try bench.connection.begin()
         try transaction.send(Refilling.lock)
         let rows = try transaction.query(
             """
-            select \(Told.columns), array(select s from chat_audience(e.owner_id, e.type, e.data) s) from events e
+            select \(Told.columns()), array(select s from chat_audience(e.owner_id, e.type, e.data) s) from events e
             where not is_published order by id limit \(Self.batch) for update of e skip locked
             """)
         var failure: (any Error)?

@@ -28,8 +28,9 @@ struct Refilling {
         let transaction = try connection.begin()
         let rows = try transaction.query(
             """
-            select \(Told.columns) from (select * from events where published_no is not null order by published_no desc limit 10000) e
-            where split_part(e.message_id, ':', 1)::bigint > extract(epoch from now()) - 70 order by e.published_no
+            select \(Told.columns(again: true)) from (select * from events where published_no is not null order by published_no desc limit 10000) e
+            where exists (select from jsonb_each_text(places) p where split_part(p.value, ':', 1)::bigint > extract(epoch from now()) - 70)
+            order by e.published_no
             """)
         for var row in rows { try Told(&row).publish(to: channels, transaction) }
         try transaction.commit()
@@ -40,17 +41,23 @@ struct Refilling {
 struct Told {
     let id: ID
     let owner: ID
-    let type: String
     let message: JSON
+    /// That are to get it.
+    private let views: [String]
 
-    static let columns: SQL = "e.id, e.owner_id, e.type, e.resource_id, e.data::text, e.created_at"
+    /// - Parameter again: its owner's views get it although they had it.
+    static func columns(again: Bool = false) -> SQL {
+        """
+        e.id, e.owner_id, e.type, e.resource_id, e.data::text, e.created_at, array(
+            select v.view from live_views v where v.owner_id = e.owner_id
+            and split_part(e.type, '.', 1) = any (string_to_array(v.view, '+')) and (\(again) or not e.places ? v.view))
+        """
+    }
 
     init(_ row: inout Row) {
         id = row.next()
         owner = row.next()
-        type = row.next()
-        let type = type
-        let id = id
+        let (id, type): (ID, String) = (id, row.next())
         message = .written { out in
             out.member("id", id)
             out.member("type", type)
@@ -58,16 +65,26 @@ struct Told {
             out.json("data", &row)
             out.time("timestamp", &row)
         }
+        views = row.next()
     }
 
-    /// Publishes it to its owner's channel, and notes where it stands there.
+    /// Publishes it to the views, and notes where it stands there, of those before too where nginx fails at one.
     func publish(to channels: Channels, _ transaction: Transaction) throws {
-        let channel = Channels.of(owner: owner, kind: type.prefix { $0 != "." })
-        let receipt = try channels.publish(message, to: channel)
+        var (done, places): ([String], [String]) = ([], [])
+        let outcome = Result {
+            for view in views {
+                let receipt = try channels.publish(message, to: Channels.of(owner: owner, view: view))
+                done.append(view)
+                places.append(receipt.messageID ?? "0:0")
+            }
+        }
+        let isWhole = done.count == views.count
         try transaction.send(
             """
-            update events set is_published = true, message_id = \(receipt.messageID), published_no = nextval('events_published_no')
+            update events set places = places || jsonb_object(\(done)::text[], \(places)::text[]), is_published = \(isWhole),
+            published_no = case when \(isWhole) then nextval('events_published_no') else published_no end
             where owner_id = \(owner) and id = \(id)
             """)
+        try outcome.get()
     }
 }

@@ -1,5 +1,5 @@
 // Closes the sockets of GET /ws whose credential was revoked, has expired or idled too long, by ending their channels at nginx. Also
-// forgets the rows of those that went away by themselves. Table: sockets.
+// forgets the rows of those that went away by themselves, and the views that nobody has any more. Tables: sockets, live_views.
 import HTTP
 import Postgres
 
@@ -32,7 +32,14 @@ final class SocketKeeping {
             var row = row
             return row.next(String.self)
         }.filter { try channels.subscribers(of: Channels.of(socket: $0)) == 0 }
-        guard !gone.isEmpty else { return }
-        _ = try connection.begin().commit("delete from sockets where id = any (\(gone)::text[])")
+        let transaction = try connection.begin()
+        try transaction.send("delete from sockets where id = any (\(gone)::text[])")
+        // A client that comes again finds its view as long as nchan keeps messages, and longer.
+        try transaction.send(
+            """
+            update live_views v set used_at = now() where used_at < now() - interval '1 minute'
+            and exists (select from sockets s where s.kind = 'live' and s.owner_id = v.owner_id and s.view = v.view)
+            """)
+        _ = try transaction.commit("delete from live_views where used_at < now() - interval '5 minutes'")
     }
 }

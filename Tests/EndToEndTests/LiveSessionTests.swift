@@ -68,6 +68,31 @@ import Testing
         #expect(try events(unknown, until: more).contains { $0["resource_id"] == .string(first) })
     }
 
+    /// Events of several kinds within one second, and a client that leaves in the midst of those it missed.
+    @Test func `a client that leaves again and again hears everything once, in the order of before`() throws {
+        let key = try newKey().text
+        let socket = try WebSocket("/ws?api_key=\(key)")
+        let first = try makeRun(visitor, "first")
+        var last = try #require(try events(socket, until: first).last?["id"]?.string)
+        for number in 1...8 {
+            _ = try makeRun(visitor, "run-\(number)")
+            _ = try visitor.call("POST", "/api/v1/servers", ["name": "s", "host": "h"])
+            _ = try visitor.call("POST", "/queues", ["name": .string("q-\(number)")])
+        }
+        let order = try events(socket, until: try makeRun(visitor, "last")).compactMap { $0["id"]?.string }
+        #expect(order.count == 25)
+        var heard: [String] = []
+        while heard.count < order.count {
+            let again = try WebSocket("/ws?api_key=\(key)&last_event_id=\(last)")
+            for _ in 0..<min(2, order.count - heard.count) {
+                let id = try #require(try again.message()["id"]?.string)
+                heard.append(id)
+                last = id
+            }
+        }
+        #expect(heard == order)
+    }
+
     @Test func `when a key ends its sockets close and no others`() throws {
         let (one, other) = (try newKey(), try newKey())
         let (socket, sibling) = (try WebSocket("/ws?api_key=\(one.text)"), try WebSocket("/ws?api_key=\(other.text)"))

@@ -35,6 +35,8 @@ private final class Nchan: Sendable {
 
     var runFolder: String { folder.path }
     var events: [String] { memory.withLock { $0.messages.map(\.event) } }
+    /// View and event of each.
+    var told: [String] { memory.withLock { $0.messages.map { "\($0.channel.split(separator: "/").last ?? "") \($0.event)" } } }
     var channels: Set<String> { memory.withLock { Set($0.messages.map(\.channel)) } }
     var whenFilled: [Int] { memory.withLock { $0.whenFilled } }
 
@@ -73,6 +75,7 @@ private final class Nchan: Sendable {
         cloud = try TestCloud(database: try Self.database.get())
         owner = try cloud.newOwner()
         try cloud.admin("delete from events")
+        try listen("run+server")
     }
 
     private func realtime() throws -> (publishing: Realtime, refilling: Refilling) {
@@ -84,6 +87,11 @@ private final class Nchan: Sendable {
         return (
             Realtime(bench: bench, isStopping: { false }), Refilling(connection: Connection(url: cloud.database.cron), channels: channels)
         )
+    }
+
+    /// Somebody has sockets with this view.
+    private func listen(_ view: String) throws {
+        try cloud.admin("insert into live_views (owner_id, view) values (\(owner.id)::uuid, \(view))")
     }
 
     private func emit(_ types: String...) throws -> [String] {
@@ -99,7 +107,9 @@ private final class Nchan: Sendable {
     /// The published events in the order of the table's numbers, and the places that are noted of them.
     private func noted() throws -> (events: [String], places: [String]) {
         var found: (events: [String], places: [String]) = ([], [])
-        for var row in try cloud.admin("select id, message_id from events where is_published order by published_no") {
+        for var row in try cloud.admin(
+            "select id, coalesce(places ->> 'run+server', '') from events where is_published order by published_no")
+        {
             found.events.append(row.next(ID.self).description)
             found.places.append(row.next())
         }
@@ -112,7 +122,7 @@ private final class Nchan: Sendable {
         #expect(nchan.whenFilled == [0], "nothing has happened yet")
         let old = try emit("run.created")
         _ = try publishing.publish()
-        try cloud.admin("update events set message_id = (extract(epoch from now()) - 200)::bigint || ':0'")
+        try cloud.admin("update events set places = jsonb_build_object('run+server', (extract(epoch from now()) - 200)::bigint || ':0')")
         let made = try emit("run.created", "server.created", "run.updated")
         _ = try publishing.publish()
         #expect(nchan.events == old + made)
@@ -122,7 +132,7 @@ private final class Nchan: Sendable {
         nchan.beginAnew()
         try refilling.keep()
         #expect(nchan.events == made && nchan.whenFilled == [3])
-        #expect(nchan.channels == ["/channels/u/\(owner.id)/run", "/channels/u/\(owner.id)/server"])
+        #expect(nchan.channels == ["/channels/u/\(owner.id)/run+server"])
         let noted = try noted()
         #expect(noted.events == old + made, "the order of before")
         #expect(noted.places.suffix(3).map { $0.split(separator: ":")[1] } == ["0", "1", "2"], "the places of now")
@@ -150,6 +160,38 @@ private final class Nchan: Sendable {
         #expect(try noted().places.map { $0.split(separator: ":")[1] } == ["1", "2", "3"], "those that came last")
     }
 
+    @Test func `each view gets the events of its kinds, once, though nginx fails between two of them`() throws {
+        let (publishing, refilling) = try realtime()
+        try refilling.keep()
+        try listen("run")
+        let made = try emit("run.created", "server.created", "queue.created")
+        nchan.refuse(after: 1)
+        #expect(throws: (any Error).self) { try publishing.publish() }
+        #expect(try nchan.told == ["run \(made[0])"] && noted().events.isEmpty, "the other view is still to get it")
+        _ = try publishing.publish()
+        #expect(nchan.told == ["run \(made[0])", "run+server \(made[0])", "run+server \(made[1])"])
+        #expect(try noted().events == made, "nobody hears of queues, which is no reason to wait")
+
+        nchan.beginAnew()
+        try refilling.keep()
+        #expect(nchan.told == ["run \(made[0])", "run+server \(made[0])", "run+server \(made[1])"])
+    }
+
+    @Test func `views that no socket has go after some minutes, but for those that are in use`() throws {
+        let keeping = SocketKeeping(connection: Connection(url: cloud.database.cron), channels: Channels(runFolder: nchan.runFolder))
+        try listen("run")
+        try listen("server")
+        let socket = ID(at: .now()).description.filter { $0 != "-" }
+        try cloud.admin("insert into sockets (id, kind, owner_id, view) values (\(socket), 'live', \(owner.id)::uuid, 'run')")
+        try cloud.admin("update live_views set used_at = now() - interval '6 minutes' where view <> 'run+server'")
+        try keeping.closeEnded()
+        let views = try cloud.admin("select view from live_views where owner_id = \(owner.id)::uuid order by view").map { row in
+            var row = row
+            return row.next(String.self)
+        }
+        #expect(views == ["run", "run+server"])
+    }
+
     @Test func `of several that see it one fills`() throws {
         let (publishing, refilling) = try realtime()
         try refilling.keep()
@@ -167,16 +209,24 @@ private final class Nchan: Sendable {
     @Test func `a client that comes behind an event which is being published is told to wait`() throws {
         let (publishing, refilling) = try realtime()
         try refilling.keep()
-        let event = try emit("run.created")[0]
-        func open() -> Answer {
+        func open(_ query: String = "") -> Answer {
             cloud.call(
-                .post, "/_sockets/live/open?last_event_id=\(event)", key: owner.key, socket: ID(at: .now()).description.filter { $0 != "-" }
-            )
+                .post, "/_sockets/live/open\(query)", key: owner.key, socket: ID(at: .now()).description.filter { $0 != "-" })
         }
-        #expect(open().status == 503, "\(open())")
+        let channels = try #require(open().header("X-Channels"), "what it may read")
+        #expect(channels.contains(",u/\(owner.id)/") && channels.contains("+instance+") && channels.hasSuffix(",m/\(owner.id)"))
+        let event = try emit("run.created")[0]
+        let behind = "?last_event_id=\(event)"
+        #expect(open(behind).status == 503)
         _ = try publishing.publish()
-        let answer = open()
-        #expect(answer.status == 204)
-        #expect(answer.header("X-Since")?.contains("[0]") == true, "\(answer.header("X-Since") ?? "none")")
+        // The first of the two views that are told.
+        #expect(open(behind).header("X-Since")?.wholeMatch(of: /[0-9]{10}:-,\[0\],-/) != nil, "\(open(behind).header("X-Since") ?? "none")")
+        #expect(open("?last_event_id=\(ID(at: .now()))").header("X-Since") == "1:0")
+    }
+
+    @Test func `an owner's sockets have so many different views at most`() throws {
+        for number in 1...32 { try listen("run\(number)") }
+        let answer = cloud.call(.post, "/_sockets/live/open", key: owner.key, socket: ID(at: .now()).description.filter { $0 != "-" })
+        #expect(answer.status == 403 && answer["error_code"] == "QUOTA_EXCEEDED")
     }
 }
