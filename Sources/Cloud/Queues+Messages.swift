@@ -227,7 +227,7 @@ extension Queues {
             """
             with gone as (
                 delete from queue_messages where id = any (\(handles.map(\.message.description))::uuid[])
-                and (queue_id = \(queue)) is true and receipt = any (\(handles.map(\.receipt.description))::uuid[]) returning id, receipt)
+                and (queue_id = \(queue)) is true and id || '.' || receipt = any (\(handles.map(\.text))::text[]) returning id, receipt)
             select exists (select from queues where id = \(queue)), array(select id || '.' || receipt from gone)
             """)
         var row = rows[0]

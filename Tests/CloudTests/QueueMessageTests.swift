@@ -91,6 +91,22 @@ struct QueueMessageTests: QueueTesting {
         #expect(receive(id).first?["receive_count"] == 2)
     }
 
+    /// A handle is a message and its receipt together.
+    @Test func aBatchDeletesWhatItsHandlesName() throws {
+        let id = try queue()
+        try send(id, "one")
+        try send(id, "two")
+        let handles = try receive(id, "?count=10").map { try handle($0) }
+        let halves = handles.map { $0.split(separator: ".") }
+        let crossed = ["\(halves[0][0]).\(halves[1][1])", "\(halves[1][0]).\(halves[0][1])"]
+        func delete(_ handles: [String]) -> [JSON?] {
+            let answer = call(.post, "/queues/\(id)/messages/delete", ["receipt_handles": .array(handles.map(JSON.string))])
+            return (answer["data"]?.array ?? []).map { $0["deleted"] }
+        }
+        #expect(delete(crossed) == [false, false] && counts(id) == [0, 0, 2])
+        #expect(delete([handles[0], crossed[1]]) == [true, false] && counts(id) == [0, 0, 1])
+    }
+
     @Test func delaysAreKept() throws {
         let id = try queue("tasks", ["delay": 900])
         try send(id, "late")

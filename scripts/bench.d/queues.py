@@ -86,11 +86,11 @@ def for_several(queue, number):
             select id, sent_at, is_deduplicated, is_awaited from send_messages(
                 '{queue}', array(select new_id() from generate_series(1, {number})), array_fill('payload-data'::text, array[{number}]),
                 array_fill(null::int, array[{number}]), array_fill(null::text, array[{number}]), array_fill('{{}}'::text, array[{number}]));""",
-        columns="array_agg(r.id) as messages, array_agg(r.receipt) as receipts, array_agg((r.body, r.attributes, r.receive_count, r.sent_at, r.visible_until)::text)",
+        columns="array_agg(r.id) as messages, array_agg(r.id || '.' || r.receipt) as handles, array_agg((r.body, r.attributes, r.receive_count, r.sent_at, r.visible_until)::text)",
         delete=f"""
             with gone as (
                 delete from queue_messages where id = any (:messages::uuid[])
-                and (queue_id = '{queue}') is true and receipt = any (:receipts::uuid[]) returning id, receipt)
+                and (queue_id = '{queue}') is true and id || '.' || receipt = any (:handles::text[]) returning id, receipt)
             select exists (select from queues where id = '{queue}'), array(select id || '.' || receipt from gone);""")
 
 
