@@ -1,6 +1,6 @@
 // Sends the runs of cron jobs: one thread claims and stores them in batches, many send (CronSenders.swift). Tables: cron_runs, cron_jobs, events.
 // A run is leased while it is sent, and its result is stored under that lease only. A killed process's runs are sent again by another with the
-// same id. Nobody fills the senders: an owner is given no further ones where it holds as many as are free.
+// same id. Nobody fills the senders (CronShares.swift).
 import API
 import Crypto
 import HTTP
@@ -19,8 +19,8 @@ final class CronDispatcher {
     private let bell: Bell
     private let senders: CronSenders
     private let lease: ID
-    /// By run, whose it is: all that was claimed and is not stored yet.
-    private var held: [ID: ID] = [:]
+    /// By run: all that was claimed and is not stored yet.
+    private var held: [ID: CronShares.Holder] = [:]
     private var unstored: [(attempt: CronAttempt, result: CronAttempt.Result)] = []
     private var renewed = ContinuousClock.now
 
@@ -64,19 +64,16 @@ final class CronDispatcher {
             transaction.notify("events")
         }
         if isRenewal { try transaction.send(renewing) }
-        let claimed = count > 0 ? try transaction.commit(claiming(count, owners: greedy(free))).map(Self.attempt) : []
+        let claimed =
+            count > 0 ? try transaction.commit(claiming(count, besides: CronShares(Array(held.values), free: free))).map(Self.attempt) : []
         try transaction.commit()
         for (attempt, _) in unstored { held[attempt.run] = nil }
         unstored = []
         if isRenewal { renewed = .now }
         // One that lapsed while this process was away and is still being sent here is not sent beside itself.
-        let fresh = claimed.filter { held.updateValue($0.owner, forKey: $0.run) == nil }
+        let fresh = claimed.filter { held.updateValue(.init(owner: $0.owner, job: $0.job, url: $0.url), forKey: $0.run) == nil }
         senders.send(fresh)
         return claimed.count == count && count > 0
-    }
-
-    private func greedy(_ free: Int) -> [String] {
-        Dictionary(held.values.map { ($0, 1) }, uniquingKeysWith: +).filter { $0.value >= free }.map(\.key.description)
     }
 
     // Runs are looked up by id alone, and a lease says by itself that they run (cron_runs_lease): offered another condition, the planner may
@@ -89,12 +86,13 @@ final class CronDispatcher {
     }
 
     /// Of exclusive runs of a job only the oldest is claimed, and none beside one that is being sent, though its sender may be dead.
-    func claiming(_ count: Int, owners greedy: [String]) -> SQL {
+    func claiming(_ count: Int, besides greedy: CronShares) -> SQL {
         let now = bench.now()
         return """
             with waiting as (
                 select r.id from cron_runs r
-                where r.status = 'SCHEDULED' and r.next_attempt_at <= \(now) and r.owner_id <> all (\(greedy)::uuid[])
+                where r.status = 'SCHEDULED' and r.next_attempt_at <= \(now) and r.owner_id <> all (\(greedy.owners)::uuid[])
+                and r.cron_id <> all (\(greedy.jobs)::uuid[])
                 and not (r.is_exclusive and exists (
                     select from cron_runs o where o.owner_id = r.owner_id and o.cron_id = r.cron_id and o.id <> r.id
                     and (o.status = 'RUNNING' or o.status = 'SCHEDULED' and o.id < r.id)))

@@ -78,7 +78,7 @@ struct DeliveryRound {
         }
         let wait = delivery.nextAttemptAt.microseconds - bench.now().microseconds
         guard wait <= 0 else { return .again(seconds: Double(wait) / 1_000_000) }
-        switch try slots.hold(for: delivery.owner, { try store(attempt(delivery), delivery) }) {
+        switch try slots.hold(for: delivery.owner, to: delivery.receiver.description, { try store(attempt(delivery), delivery) }) {
         case .done(let outcome): return outcome
         case .full(let seconds): return .again(seconds: seconds)
         }

@@ -1,39 +1,46 @@
-// No owner's receivers hold more than half of the lane in a process: where they are slow, the messages of others go on.
-// What finds its owner's share taken is looked at again; later, when those who hold it are slow, so that waiting costs little.
+// Who may use the threads of the delivery lane in a process: an owner gets a further one while more are free than it holds, and of an owner's part
+// each receiver likewise, so whoever is slow leaves something to all others. What finds its share taken is looked at again; later, when those who
+// hold it are slow, so that waiting costs little.
 import API
 import HTTP
 import Synchronization
 
 final class DeliverySlots: Sendable {
-    static let shared = DeliverySlots(limit: Job.Lane.delivery.threads / 2)
+    static let shared = DeliverySlots(count: Job.Lane.delivery.threads)
 
-    private let limit: Int
-    private let busy = Mutex<[ID: [ContinuousClock.Instant]]>([:])
+    private struct Holder {
+        let owner: ID
+        let receiver: String
+        let since: ContinuousClock.Instant
+    }
 
-    init(limit: Int) { self.limit = limit }
+    private let count: Int
+    private let busy = Mutex<[ID: Holder]>([:])
+
+    /// - Parameter count: of all slots.
+    init(count: Int) { self.count = count }
 
     enum Answer<Result> {
         case done(Result)
         case full(seconds: Double)
     }
 
-    /// Runs the body when the owner holds fewer than `limit` slots; else says when to come again.
-    func hold<Result>(for owner: ID, _ body: () throws -> Result) rethrows -> Answer<Result> {
-        let start = ContinuousClock.now
+    /// Runs the body when the owner, and the receiver of the owner's part, have their share yet; else says when to come again.
+    /// - Parameter receiver: what is slow together: a webhook, a host.
+    func hold<Result>(for owner: ID, to receiver: String, _ body: () throws -> Result) rethrows -> Answer<Result> {
+        let (slot, now) = (ID(at: .now()), ContinuousClock.now)
         let oldest: ContinuousClock.Instant? = busy.withLock { busy in
-            let holders = busy[owner, default: []]
-            guard holders.count < limit else { return holders.min() }
-            busy[owner] = holders + [start]
+            let own = busy.values.filter { $0.owner == owner }
+            let same = own.filter { $0.receiver == receiver }
+            let free = count - busy.count
+            guard own.count < free else { return own.map(\.since).min() ?? now }
+            // What the owner could take beside it is left to the owner's other receivers.
+            guard same.isEmpty || same.count < (free - own.count) / 2 else { return same.map(\.since).min() ?? now }
+            busy[slot] = Holder(owner: owner, receiver: receiver, since: now)
             return nil
         }
-        if let oldest { return .full(seconds: start - oldest < .seconds(1) ? .random(in: 0.1...0.3) : .random(in: 2...6)) }
-        defer {
-            busy.withLock { busy in
-                var holders = busy[owner, default: []]
-                if let index = holders.firstIndex(of: start) { holders.remove(at: index) }
-                busy[owner] = holders.isEmpty ? nil : holders
-            }
-        }
+        if let oldest { return .full(seconds: now - oldest < .seconds(1) ? .random(in: 0.1...0.3) : .random(in: 2...6)) }
+        defer { busy.withLock { $0[slot] = nil } }
         return .done(try body())
     }
 }

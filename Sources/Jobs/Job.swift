@@ -24,7 +24,7 @@ package struct Job: Sendable {
             switch self {
             case .engine: 4
             case .mail: 2
-            case .delivery: 8
+            case .delivery: 16
             case .resolving: 4
             case .measuring: 1
             // More than one owner may have at once.

@@ -60,12 +60,13 @@ struct LaneThread {
     func run() {
         while !isStopping() {
             do {
+                var pause = 1.0
                 while !isStopping(), let claim = try claim() {
                     // Where there was one job there may be another, for another thread.
                     bell.ring()
-                    try perform(claim)
+                    pause = min(pause, try perform(claim))
                 }
-                bell.wait(milliseconds: 1000)
+                bell.wait(milliseconds: Int((pause * 1000).rounded(.up)))
             } catch {
                 Event.trouble("background work pauses: \(error)").log()
                 _ = poll(nil, 0, 500)
@@ -88,8 +89,9 @@ struct LaneThread {
         return rows.first.map { Claim($0, lease: lease) }
     }
 
-    private func perform(_ claim: Claim) throws {
-        guard let job = jobs[claim.kind] else { return }
+    /// - Returns: seconds until the job wants to be looked at again, for whoever has nothing else to do.
+    private func perform(_ claim: Claim) throws -> Double {
+        guard let job = jobs[claim.kind] else { return .infinity }
         leases.begin(claim.lease)
         defer { leases.end(claim.lease) }
         do {
@@ -97,13 +99,17 @@ struct LaneThread {
             case .done:
                 try settle(claim)
                 Event.job(kind: claim.kind, subject: claim.subject, requestID: claim.requestID, what: "done").log()
-            case .again(let seconds): try postpone(claim, seconds: seconds, because: nil, isDead: false)
+                return .infinity
+            case .again(let seconds):
+                try postpone(claim, seconds: seconds, because: nil, isDead: false)
+                return seconds
             }
         } catch {
             let failure = "attempt \(claim.attempts) failed: \(error)"
             Event.job(kind: claim.kind, subject: claim.subject, requestID: claim.requestID, what: failure).log()
             let pause = min(Double(1 << min(claim.attempts - 1, 20)), job.patience) * Double.random(in: 0.8...1.2)
             try postpone(claim, seconds: pause, because: "\(error)", isDead: claim.attempts >= job.attempts)
+            return pause
         }
     }
 

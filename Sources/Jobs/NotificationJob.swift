@@ -11,10 +11,18 @@ enum NotificationJob {
     private static let attempts = 10
 
     static let job = Job(kind: "notification", lane: .delivery, attempts: attempts * 2, patience: 600) { bench, subject in
-        guard let id = ID(subject), let wish = try Wish.claim(id, bench) else { return .done }
+        guard let id = ID(subject), let (owner, receiver) = try Wish.receiver(of: id, bench) else { return .done }
+        switch try DeliverySlots.shared.hold(for: owner, to: receiver, { try attempt(id, bench) }) {
+        case .done: return .done
+        case .full(let seconds): return .again(seconds: seconds)
+        }
+    }
+
+    /// - Throws: why it is to be tried again.
+    private static func attempt(_ id: ID, _ bench: Workbench) throws {
+        guard let wish = try Wish.claim(id, bench) else { return }
         do {
             try deliver(wish, bench)
-            return .done
         } catch let failure as Failure {
             let isOver = failure.isPermanent || wish.attempt >= attempts
             _ = try bench.connection.begin().commit(
@@ -22,8 +30,7 @@ enum NotificationJob {
                 update notifications set error = \(failure.reason), status = case when \(isOver) then 'failed' else 'pending' end
                 where owner_id = \(wish.owner) and id = \(wish.id)
                 """)
-            if isOver { return .done }
-            throw failure
+            if !isOver { throw failure }
         }
     }
 
@@ -49,6 +56,15 @@ enum NotificationJob {
         let client: String
         let sealedSecret: [UInt8]?
         let createdAt: Timestamp
+
+        /// Whose it is, and which of its owner's receivers would hold it up.
+        static func receiver(of id: ID, _ bench: Workbench) throws -> (owner: ID, receiver: String)? {
+            let rows = try bench.connection.begin().commit(
+                "select owner_id, type, url from notifications where id = \(id) and status = 'pending'")
+            guard var row = rows.first else { return nil }
+            let (owner, type, url): (ID, String, String?) = (row.next(), row.next(), row.next())
+            return (owner, url.flatMap { try? Target($0).authority } ?? type)
+        }
 
         static func claim(_ id: ID, _ bench: Workbench) throws -> Wish? {
             let rows = try bench.connection.begin().commit(

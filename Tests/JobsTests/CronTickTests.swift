@@ -187,7 +187,7 @@ struct CronTickTests: CronTesting {
             select new_id(), owner_id, id, now(), 'RUNNING', \(lease)::uuid, now() + interval '1 hour' from jobs
             """)
         let dispatcher = CronDispatcher(bench: try workbench(), bell: Bell())
-        for statement in [dispatcher.claiming(128, owners: []), dispatcher.storing] {
+        for statement in [dispatcher.claiming(128, besides: CronShares()), dispatcher.storing] {
             let transaction = try Connection(url: cloud.database.cron).begin()
             try transaction.planAnew()
             let plan: String = try transaction.query("explain (format json, costs off) \(statement)").scalar() ?? ""
