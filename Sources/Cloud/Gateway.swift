@@ -32,7 +32,7 @@ enum GatewayTraffic {
 
     private static func destination(_ context: Context) throws -> [(name: String, value: String)] {
         guard let request = context.request.internalSubject.flatMap(GatewayRequest.init) else { throw Refusal(status: 404) }
-        guard request.isPlain else { throw Refusal(status: 400) }
+        guard request.isPlain, namesNoOthers(context.request.headers) else { throw Refusal(status: 400) }
         let rows = try context.commit("select * from find_route(\(request.gateway), \(request.prefixes)::text[])")
         guard let route = rows.first.map(Found.init) else { throw Refusal(status: 404) }
         let via = try self.via(context.request.headers, pseudonym: "thecloud-\(route.stack.description.suffix(12))")
@@ -58,6 +58,17 @@ enum GatewayTraffic {
             ("X-Gateway-Credential", Credential.isOurs(authorization, context.config.keyring) ? "ours" : ""),
         ].filter { !$0.1.isEmpty }
     }
+
+    /// Whether `Connection` names no header but those that nginx drops by itself: others it would send on (RFC 9110 §7.6.1).
+    private static func namesNoOthers(_ headers: Headers) -> Bool {
+        headers.values("connection").joined(separator: ",").split(separator: ",").allSatisfy { word in
+            hopByHop.contains(word.lowercased().filter { !$0.isWhitespace })
+        }
+    }
+
+    private static let hopByHop: Set = [
+        "", "close", "keep-alive", "upgrade", "te", "trailer", "transfer-encoding", "proxy-connection", "http2-settings",
+    ]
 
     /// What goes on as `Via`.
     /// - Throws: 508 for a request that we have sent on before.

@@ -199,10 +199,12 @@ extension Rule where Value == String {
 }
 
 extension Rule where Value == [String] {
-    /// HEAD comes with GET.
-    fileprivate static let methods = Rule("must be a list of at most 20 HTTP methods such as GET; an empty one means all") { json in
+    /// HEAD comes with GET. What nginx refuses is none.
+    fileprivate static let methods = Rule(
+        "must be a list of at most 20 HTTP methods such as GET, without TRACE and CONNECT; an empty one means all others"
+    ) { json in
         guard let items = json.array, items.count <= 20 else { return nil }
-        let methods = items.compactMap(\.string).filter { $0.wholeMatch(of: /[A-Z]{1,20}/) != nil }
+        let methods = items.compactMap(\.string).filter { $0.wholeMatch(of: /[A-Z]{1,20}/) != nil && !["TRACE", "CONNECT"].contains($0) }
         return methods.count == items.count ? methods : nil
     }
 }

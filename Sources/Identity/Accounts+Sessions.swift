@@ -50,7 +50,7 @@ package struct NewSession: Sendable {
 }
 
 package enum RefreshToken {
-    private static let prefix = "refresh_"
+    static let prefix = "refresh_"
 
     package static func make() -> String { KeyText.make(prefix: prefix) }
 

@@ -43,8 +43,8 @@ package enum Credential: Equatable, Sendable {
 
     /// Whether a value of `Authorization` carries a key or token of this installation, living or not: nobody else may see it.
     package static func isOurs(_ authorization: String, _ keyring: Keyring) -> Bool {
-        let prefixes = [APIKey.prefix, MasterKey.prefix, ScopedKey.prefix, AgentKey.prefix]
-        return authorization.split(whereSeparator: { $0.isWhitespace || $0 == "," }).contains { word in
+        let prefixes = [APIKey.prefix, MasterKey.prefix, ScopedKey.prefix, AgentKey.prefix, RefreshToken.prefix]
+        return authorization.split(whereSeparator: { $0.isWhitespace || ",:=\"".contains($0) }).contains { word in
             prefixes.contains(where: word.hasPrefix) || JWT.isSigned(String(word), by: keyring.jwt)
         }
     }

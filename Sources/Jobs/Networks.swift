@@ -11,8 +11,10 @@ struct Networks {
 
     /// Default networks are this small, so that a pool holds many.
     private static let prefixLength = 24
-    /// Blocks that Docker refuses (another network of the engine has them) before the search is given up.
+    /// Blocks that Docker refuses (another network of the engine has them) before the search is given up. After every few of them the search
+    /// takes longer steps: a big network in the way is passed soon.
     private static let refusalLimit = 64
+    private static let refusalsOfAStep = 8
     /// Whose network it is does not change with its block; the lock leaves those alone who take addresses in it.
     private static let lock: SQL = "for no key update"
 
@@ -45,7 +47,7 @@ struct Networks {
                 let name = bench.names.network(id)
                 let isMade = try make(name, block: block, id: id, owner: owner)
                 if !isMade {
-                    refused.append(block)
+                    refused.append(try around(block, after: refused.count, transaction))
                     try move(id, besides: refused, transaction)
                 }
                 try transaction.commit()
@@ -69,6 +71,15 @@ struct Networks {
                 on conflict (owner_id) where is_default do nothing
                 """)
         }
+    }
+
+    /// The block itself at first, then four times as much around it, then sixteen times.
+    private func around(_ block: String, after refusals: Int, _ transaction: Transaction) throws -> String {
+        let bits = refusals / Self.refusalsOfAStep * 2
+        return try transaction.query(
+            "select network(set_masklen(\(block)::inet, greatest(masklen(\(block)::inet) - \(bits)::int, 8)))::text"
+        ).scalar()
+            ?? block
     }
 
     /// Gives a network the next free block, and its subnets their places there.

@@ -248,8 +248,46 @@ import Testing
         }
     }
 
-    /// All that comes back for a GET, byte for byte.
-    private func raw(_ path: String) -> String {
+    /// nginx takes an interim answer for the last one, and passes on what follows as it is: that must not be an answer of the target's choice.
+    @Test(arguments: ["100 Continue", "102 Processing", "103 Early Hints", "101 Switching Protocols", "199 Own"])
+    func `nothing can hide behind an interim answer`(status: String) throws {
+        let server = LocalServer { peer in
+            guard LocalServer.received(peer) != nil else { return }
+            peer.write(
+                "HTTP/1.1 \(status)\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: a=b; Path=/\r\n"
+                    + "Content-Length: 8\r\n\r\n<script>HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        }
+        let got = raw(try route(target(server))).lowercased()
+        // What comes behind the first head, which is nginx's.
+        let rest = got.split(separator: "\r\n\r\n", maxSplits: 1).dropFirst().joined()
+        #expect(got.hasPrefix("http/1.1 \(status.prefix(3))"), "\(got)")
+        #expect(rest.allSatisfy { !"<hc".contains($0) }, "\(rest)")
+    }
+
+    @Test func `headers of the target's connection stay there, and those that a client's connection names don't go out`() throws {
+        let seen = Recorder<LocalServer.Received>()
+        let server = Self.echo(seen, "Upgrade: h2,h2c", "Proxy-Connection: keep-alive", "TE: trailers", "Trailer: x")
+        let path = try route(target(server))
+        let answer = try Visitor().call("GET", path, headers: [("X-Forwarded-User", "root"), ("X-Remote-Addr", "203.0.113.1")])
+        #expect(answer.status == 201)
+        for name in ["upgrade", "proxy-connection", "te", "trailer"] { #expect(answer.raw.header(name) == nil, "\(name)") }
+        for name in ["x-forwarded-user", "x-remote-addr"] { #expect(seen.values.last?.header(name) == nil, "\(name)") }
+        let named = try Visitor().call("GET", path, headers: [("Connection", "close, X-Own"), ("X-Own", "1")])
+        #expect(named.status == 400 && named.json["error_code"] == "BAD_REQUEST" && seen.values.count == 1)
+        _ = try Visitor().call("GET", path, headers: [("Connection", "close, TE"), ("Authorization", "Bearer refresh_0")])
+        #expect(seen.values.count == 2 && seen.values.last?.header("authorization") == nil)
+    }
+
+    @Test func `what nginx refuses below the gateway is our one error body too`() throws {
+        let path = try route(target(LocalServer.http { _ in ok("hello") }))
+        let broken = raw(path, "POST", ["Transfer-Encoding: chunked"], body: "zz\r\n")
+        #expect(broken.hasPrefix("HTTP/1.1 400 ") && broken.contains("\"error_code\":\"BAD_REQUEST\""), "\(broken)")
+        let bare = try Visitor().call("GET", "/gw")
+        #expect(bare.status == 404 && bare.json["error_code"] == "ROUTE_NOT_FOUND")
+    }
+
+    /// All that comes back, byte for byte.
+    private func raw(_ path: String, _ method: String = "GET", _ headers: [String] = [], body: String = "") -> String {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
@@ -259,7 +297,8 @@ import Testing
         let connected = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
         }
-        let request = Array("GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8)
+        let head = (["\(method) \(path) HTTP/1.1", "Host: x", "Connection: close"] + headers).joined(separator: "\r\n")
+        let request = Array("\(head)\r\n\r\n\(body)".utf8)
         guard connected == 0, send(descriptor, request, request.count, 0) == request.count else { return "<not connected>" }
         var all: [UInt8] = []
         var room = [UInt8](repeating: 0, count: 65536)
