@@ -72,6 +72,7 @@ enum Queues {
 
     private static let refusals: [String: APIError] = [
         "queues_name_taken": .alreadyExists("You have a queue of this name already"),
+        "queues_delay_fits": .invalid("delay", "must be shorter than the retention"),
         "queues_dead_letter": .invalid("dead_letter_queue_id", Rule<ID>.id.requirement),
     ]
 

@@ -58,8 +58,10 @@ enum Subscriptions {
             var endpoint: Endpoint?
             if name == "queue" {
                 endpoint = body.required("endpoint", .id).map(Endpoint.queue)
-            } else if let url = body.required("endpoint", Rule("must be an http or https URL") { $0.string }) {
-                endpoint = body.target("endpoint", url, egress).map { .webhook(url: $0.url) }
+            } else if let text = body.required("endpoint", Rule("must be an http or https URL, or the id of a queue") { $0.string }),
+                name != nil || ID(text) == nil
+            {
+                endpoint = body.target("endpoint", text, egress).map { .webhook(url: $0.url) }
             }
             guard let topic, let endpoint, body.problems == nil else { throw body.refusal }
             self.topic = topic

@@ -50,8 +50,10 @@ final class EasyHandle {
         return status
     }
 
-    /// libcurl's sentence about a failure, with host names and certificate problems in it.
-    func explanation(of code: CURLcode) -> String { message.pointee == 0 ? Self.name(of: code) : String(cString: message) }
+    /// libcurl's sentence about a failure, with host names and certificate problems in it; of a handshake the fixed one, because the other is OpenSSL's.
+    func explanation(of code: CURLcode) -> String {
+        message.pointee == 0 || code == CURLE_SSL_CONNECT_ERROR ? Self.name(of: code) : String(cString: message)
+    }
 
     /// The fixed sentence for a code.
     static func name(of code: CURLcode) -> String { String(cString: curl_easy_strerror(code)) }

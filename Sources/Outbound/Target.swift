@@ -31,7 +31,7 @@ package struct Target: Sendable, Equatable {
     /// - Throws: what the text must be.
     package init(_ text: String) throws(Malformed) {
         let bytes = Array(text.utf8)
-        guard (1...Self.limit).contains(bytes.count) else { throw Malformed("must have at most \(Self.limit) bytes") }
+        guard bytes.count <= Self.limit else { throw Malformed("must have at most \(Self.limit) bytes") }
         guard bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") }) else {
             throw Malformed("must not have blanks, control characters, backslashes or letters beyond ASCII")
         }

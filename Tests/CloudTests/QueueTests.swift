@@ -58,6 +58,13 @@ struct QueueTests: QueueTesting {
         expect(
             call(.put, "/queues/\(id)", ["dead_letter_queue_id": .string(id)]), 400, error: "bad_request", "VALIDATION_FAILED",
             "dead_letter_queue_id must be the id of another queue", fields: ["dead_letter_queue_id": "must be the id of another queue"])
+        let problem = "must be shorter than the retention"
+        for answer in [
+            call(.post, "/queues", ["name": "short", "delay": 60, "retention": 60]),
+            call(.put, "/queues/\(id)", ["delay": 900, "retention": 900]),
+        ] { expect(answer, 400, error: "bad_request", "VALIDATION_FAILED", "delay \(problem)", fields: ["delay": problem]) }
+        #expect(call(.put, "/queues/\(id)", ["delay": 59, "retention": 60]).status == 200)
+        #expect(call(.put, "/queues/\(id)", ["delay": 60]).badFields == ["delay"])
         let small = try TestCloud(["THECLOUD_QUOTA_QUEUES": "1"])
         expect(
             small.call(.post, "/queues", key: owner.key, json: ["name": "second"]), 403, error: "forbidden", "QUOTA_EXCEEDED",

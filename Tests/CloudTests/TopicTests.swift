@@ -83,6 +83,7 @@ struct TopicTests {
         func fields(_ members: JSON) -> [String] { call(.post, "/subscriptions", members).badFields }
         #expect(fields([:]) == ["topic_id", "protocol", "endpoint"])
         #expect(fields(["topic_id": .string(topic), "protocol": "mail", "endpoint": "x"]) == ["protocol", "endpoint"])
+        #expect(fields(["topic_id": .string(topic), "endpoint": .string(topic)]) == ["protocol"], "it may be a queue")
         #expect(fields(["topic_id": .string(topic), "protocol": "queue", "endpoint": foreign ?? nil]) == ["endpoint"])
         #expect(fields(["topic_id": .string(topic), "protocol": "queue", "endpoint": "https://x/"]) == ["endpoint"])
         let forbidden = call(.post, "/subscriptions", ["topic_id": .string(topic), "protocol": "webhook", "endpoint": "http://127.0.0.1/"])
