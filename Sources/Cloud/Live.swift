@@ -20,8 +20,8 @@ enum Live {
         }
         try context.claimSocket("live", as: credential)
         let principal = try context.principal(of: credential)
-        let view = principal.permissions.map(\.rawValue).filter { $0.hasSuffix(":read") }.map { $0.dropLast(5) }.sorted().joined(
-            separator: "+")
+        let kinds = principal.permissions.map(\.rawValue).filter { $0.hasSuffix(":read") }.map { $0.dropLast(5) }
+        let view = kinds.sorted().joined(separator: "+")
         let channels =
             ["s/\(try context.socketID)", "u/\(principal.ownerID)/\(view)"]
             + (principal.may(.instanceRead) ? ["m/\(principal.ownerID)"] : [])
