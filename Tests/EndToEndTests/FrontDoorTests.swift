@@ -86,6 +86,15 @@ import Testing
         #expect(try JSON(parsing: Array(#require(line ?? nil).utf8))["pool"]?.string == pool)
     }
 
+    @Test func `what nginx refuses of itself tells what is allowed`() throws {
+        for (method, path, allowed) in [
+            ("TRACE", "/queues", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), ("POST", "/openapi.yaml", "GET, HEAD"),
+        ] {
+            let answer = try Visitor().call(method, path)
+            #expect(answer.status == 405 && answer.json["error_code"] == "METHOD_NOT_ALLOWED" && answer.raw.header("allow") == allowed)
+        }
+    }
+
     @Test func `a revoked key fails with the very next request on every worker`() throws {
         try visitor.join()
         let minted = try visitor.call("POST", "/auth/keys", ["name": "short-lived"]).json
