@@ -13,7 +13,7 @@ from cron_jobs import Server
 from load import await_all_children
 from sockets import crashes
 from stack import free_port, must, wait_until
-from workers import pools_of, threads_of
+from workers import pools_of
 
 OWNERS, CONNECTIONS, SILENT = ("one", "two"), 8, 50
 MEGABYTE, SIZE = bytes(1 << 20), 100
@@ -158,9 +158,9 @@ def passing(ledger, world):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         gateways = [Gateway(stack, world.account(f"r-{name}"), name, port) for name in OWNERS]
-        pools, threads, crashed = pools_of(stack), threads_of(stack, "api"), crashes(stack)
+        pools, crashed = pools_of(stack), crashes(stack)
         waiting, silence = wait_for_silence(stack, gateways[0])
-        kills = kill(stack, Visitors(stack, gateways), seconds, ledger, threads)
+        kills = kill(stack, Visitors(stack, gateways), seconds, ledger)
         ledger.within(f"after {kills} kills all children are back", await_all_children(stack, pools), 10)
         judge_memory(ledger, stack, gateways[0])
         judge_targets(ledger, stack, gateways[0])
@@ -185,7 +185,7 @@ def wait_for_silence(stack, gateway):
     return waiting, answers
 
 
-def kill(stack, visitors, seconds, ledger, threads):
+def kill(stack, visitors, seconds, ledger):
     kills = 0
     with visitors:
         end = time.monotonic() + seconds
@@ -195,8 +195,8 @@ def kill(stack, visitors, seconds, ledger, threads):
                 os.kill(random.choice(children), signal.SIGKILL)
                 kills += 1
     ledger.check(f"of {visitors.answers} answers, those from elsewhere or otherwise than asked", 0, visitors.wrong[:1] or 0, not visitors.wrong)
-    limit = kills * threads
-    ledger.check("requests that failed", f"at most those in flight there, {threads} a kill: {limit}", len(visitors.failures), len(visitors.failures) <= limit)
+    limit = kills * CONNECTIONS
+    ledger.check("requests that failed", f"at most those on its connections, {CONNECTIONS} a kill: {limit}", len(visitors.failures), len(visitors.failures) <= limit)
     strange = [f"{a.status} {a.text[:100]}" for a in visitors.failures if not a.is_our_error or not a.headers.get("retry-after")]
     ledger.check("how they failed", "503 with Retry-After in our error body", strange[:1] or "so", not strange)
     ledger.check("the slowest answer", "below 15 s", f"{visitors.slowest:.2f} s", visitors.slowest < 15)

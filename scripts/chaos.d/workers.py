@@ -13,15 +13,10 @@ def pools_of(stack):
     return {pool: present.count(pool) for pool in set(present)}
 
 
-def threads_of(stack, pool):
-    """Threads that serve; one more waits for signals."""
-    return max(len(os.listdir(f"/proc/{child}/task")) for child in stack.children(pool)) - 1
-
-
 def killing(ledger, world):
     stack, seconds = world.main, world.seconds
     ledger.begin("a", f"16 connections read and write for {seconds} s while a random child of the worker is killed every second")
-    master, pools, threads = stack.pid("worker"), pools_of(stack), threads_of(stack, "api")
+    master, pools = stack.pid("worker"), pools_of(stack)
     killed = {}
     with Load(stack, world.account("a")) as load:
         end = time.monotonic() + seconds
@@ -33,10 +28,10 @@ def killing(ledger, world):
                 os.kill(child, signal.SIGKILL)
                 killed[children[child]] = killed.get(children[child], 0) + 1
     load.settle(ledger)
-    limit = threads * killed.get("api", 0)
+    limit = len(load.threads) * killed.get("api", 0)
     ledger.check(
         f"{sum(killed.values())} kills, {killed.get('api', 0)} of them of the pool under load; failed requests",
-        f"at most those in flight there, {threads} a kill: {limit}", len(load.failures), len(load.failures) <= limit)
+        f"at most those on its connections, {len(load.threads)} a kill: {limit}", len(load.failures), len(load.failures) <= limit)
     load.judge_failures(ledger, "during kills")
     ledger.within("all children are back", await_all_children(stack, pools), 10)
     ledger.check("the master", f"still process {master}", stack.pid("worker"), stack.pid("worker") == master and os.path.exists(f"/proc/{master}"))
