@@ -28,6 +28,17 @@ struct ShareTests {
         #expect(taken(DeliverySlots(count: 16), [(a, "1")]) == [4])
     }
 
+    /// What the shares are for: whoever comes next gets something, and something is left.
+    @Test(arguments: 1...4, 1...3)
+    func whoeverComesNextGetsSomething(owners: Int, receivers: Int) {
+        let ids = (0..<owners).map { _ in ID(at: .now()) }
+        let wishes = ids.flatMap { owner in (0..<receivers).map { (owner: owner, receiver: "\($0)") } }
+        let held = taken(DeliverySlots(count: 64), wishes[...])
+        #expect(held.allSatisfy { $0 > 0 } && held.reduce(0, +) < 64, "\(held)")
+        let runs = claimed(wishes.map { ($0.owner, $0.receiver) }, of: 512)
+        #expect(runs.allSatisfy { $0 > 0 } && runs.reduce(0, +) < 512, "\(runs)")
+    }
+
     /// Runs are claimed one by one until the shares forbid it.
     private func claimed(_ wishes: [(owner: ID, host: String)], of limit: Int, jobs: Int = 1) -> [Int] {
         var held: [CronShares.Holder] = []
